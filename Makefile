@@ -1,0 +1,61 @@
+# Every target works in a fresh clone. `make` alone explains them.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.set-up
+# One arithmetic thread a process: the tests run two processes, and results do not depend on the number of cores.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
+ALL_EXTRAS := --extra all --extra bench --extra dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench prove docs lock
+
+help: ## explain the targets
+	@echo "make setup   virtual environment .venv with the locked dependencies and this project (once; then instant)"
+	@echo "make demo    set-up, then the hub with every app in a browser"
+	@echo "make test    set-up, then all tests in two processes, with the twenty slowest"
+	@echo "make check   set-up, then style, types, import contracts, house rules, measured numbers"
+	@echo "make bench   time the suite and write docs/measured/*.json"
+	@echo "make prove   run the experiments behind the claims and write docs/measured/*.json (up to an hour)"
+	@echo "make docs    fill README and docs from docs/measured/*.json"
+	@echo "make lock    resolve the dependencies again (maintainers; needs the network)"
+
+setup: $(STAMP)
+
+# Bootstrap: the venv's pip installs uv and uv installs the rest; both check every hash.
+$(STAMP): pyproject.toml requirements/lock.txt requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or say: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements/lock.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/suite hub
+
+test: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal --durations=20 tests
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m suite.measured --check
+	$(BIN)/python -m pytest -q tests/house
+
+bench: setup
+	@for script in benchmarks/speed/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m suite.measured
+
+prove: setup
+	@for script in benchmarks/proof/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m suite.measured
+
+docs: setup
+	$(BIN)/python -m suite.measured
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+lock:
+	$(COMPILE) $(ALL_EXTRAS) --output-file requirements/lock.txt pyproject.toml
+	grep -E '^uv==' requirements/lock.txt | cut -d ' ' -f 1 | $(COMPILE) --no-deps --output-file requirements/uv.txt -
