@@ -21,11 +21,14 @@ help: ## explain the targets
 
 setup: $(STAMP)
 
-# Bootstrap: the venv's pip installs uv and uv installs the rest; both check every hash.
-$(STAMP): pyproject.toml requirements/lock.txt requirements/uv.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or say: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+# The venv's pip installs uv and uv installs the rest; both check every hash.
+$(BIN)/uv:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "$(PYTHON) is not on the PATH; install Python 3.11 or say: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+
+$(STAMP): pyproject.toml requirements/lock.txt | $(BIN)/uv
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements/lock.txt
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
@@ -56,6 +59,6 @@ docs: setup
 	$(BIN)/python -m suite.measured
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
-lock:
+lock: | $(BIN)/uv
 	$(COMPILE) $(ALL_EXTRAS) --output-file requirements/lock.txt pyproject.toml
 	grep -E '^uv==' requirements/lock.txt | cut -d ' ' -f 1 | $(COMPILE) --no-deps --output-file requirements/uv.txt -

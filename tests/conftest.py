@@ -1,4 +1,4 @@
-"""What every test stands on: one torch thread, fixed seeds, no network look-ups by libraries, and the real data's place."""
+"""What every test stands on: one torch thread, fixed seeds, libraries that stay offline, and the real data's place."""
 
 from __future__ import annotations
 
