@@ -1,0 +1,159 @@
+"""The points a run visits: times from noisy to clean, and the route through them.
+
+A grid is an array of times; encoding walks the same array backwards, re-noising goes back to an earlier index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shared.process import Point, Process
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Times (n+1,), or (n+1, B) where each row has its own, and the order in which they are visited.
+
+    t[0] is where the run starts. route lists indices into t, 0..n by default; on a decode grid a smaller index after a
+    larger one is a jump back up in noise, which costs no network call.
+    """
+
+    process: Process
+    t: Tensor
+    route: tuple[int, ...] = ()
+    direction: Literal["decode", "encode"] = "decode"
+
+    def __post_init__(self) -> None:
+        t = torch.as_tensor(self.t, dtype=torch.float64, device="cpu")
+        object.__setattr__(self, "t", t)
+        if t.ndim not in (1, 2) or t.shape[0] < 2:
+            raise ValueError(f"a grid is (n+1,) or (n+1, B) times with n >= 1, got shape {tuple(t.shape)}")
+        sign = 1.0 if self.process.ends[1] > self.process.ends[0] else -1.0
+        step = t.diff(dim=0) * sign * (1 if self.direction == "encode" else -1)
+        if not bool((step > 0).all()):
+            wanted = "from clean to noisy" if self.direction == "encode" else "from noisy to clean"
+            raise ValueError(f"a {self.direction} grid goes {wanted} without standing still, got times {t.tolist()}")
+        if not self.route:
+            object.__setattr__(self, "route", tuple(range(t.shape[0])))
+        route = self.route
+        if route[0] != 0 or min(route) < 0 or max(route) >= t.shape[0]:
+            raise ValueError(f"a route starts at 0 and stays within 0..{t.shape[0] - 1}, got {route}")
+        if any(here == there for here, there in zip(route, route[1:], strict=False)):
+            raise ValueError("a route never stands still: two neighbouring entries are equal")
+        if self.direction == "encode" and any(there < here for here, there in zip(route, route[1:], strict=False)):
+            raise ValueError("an encode grid has no jumps")
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """The coefficients at every time, computed once."""
+        return tuple(self.process.at(t) for t in self.t)
+
+    @property
+    def steps(self) -> int:
+        """Moves of the route that ask the network (jumps are free)."""
+        return sum(there > here for here, there in zip(self.route, self.route[1:], strict=False))
+
+    @property
+    def has_jumps(self) -> bool:
+        return self.steps < len(self.route) - 1
+
+    def reversed(self) -> Grid:
+        """The same times backwards: a decode grid becomes its encode grid and the other way round."""
+        if self.has_jumps:
+            raise ValueError("a route with jumps cannot be walked backwards")
+        other: Literal["decode", "encode"] = "encode" if self.direction == "decode" else "decode"
+        return Grid(self.process, self.t.flip(0), direction=other)
+
+    def jumps(self, length: int, repeats: int) -> Grid:
+        """RePaint's route: at every `length`-th level, counted from one above the clean end, go back up `length`
+        points, `repeats` - 1 times. Calls: n + (repeats - 1) length #{0, length, ... < n - length}.
+
+        length, repeats >= 1; repeats = 1 is the plain route (Lugmayr et al. 2022; LeFusion uses 2 and 2).
+        """
+        if length < 1 or repeats < 1:
+            raise ValueError(f"jump length and repeats are whole numbers >= 1, got {length} and {repeats}")
+        if self.direction == "encode":
+            raise ValueError("an encode grid has no jumps")
+        last = self.t.shape[0] - 1
+        left = {last - 1 - level: repeats - 1 for level in range(0, last - length, length)}
+        route, index = [0], 0
+        while index < last:
+            index += 1
+            route.append(index)
+            if left.get(index, 0) > 0:
+                left[index] -= 1
+                index -= length
+                route.append(index)
+        return replace(self, route=tuple(route))
+
+    def starting_at(self, index: int) -> Grid:
+        """The rest of the grid from a point on, route 0..: where an edit or a restoration starts."""
+        return Grid(self.process, self.t[index:], direction=self.direction)
+
+
+Spacing = Literal["uniform", "log_snr", "karras", "levels"]
+
+
+def grid(
+    process: Process,
+    steps: int,
+    spacing: Spacing = "uniform",
+    *,
+    start: float | None = None,
+    stop: float | None = None,
+    rho: float = 7.0,
+) -> Grid:
+    """A decode grid of `steps` steps from `start` (noisy, default the noisy end) to `stop` (default the clean end).
+
+    uniform   equal steps of the clock
+    levels    as uniform, rounded to whole levels of a table (a network trained on levels sees only those)
+    log_snr   equal steps of log(a / sigma) down to a point near `stop`, then `stop`; needs `start` with a > 0
+    karras    sigma/a^(1/rho) in equal steps (Karras et al. 2022), then `stop`; needs `start` with a > 0
+    """
+    if steps < 1:
+        raise ValueError(f"a run needs at least one step, got {steps}")
+    clean, noisy = process.ends
+    start, stop = noisy if start is None else start, clean if stop is None else stop
+    if spacing in ("uniform", "levels"):
+        t = torch.linspace(start, stop, steps + 1, dtype=torch.float64)
+        if spacing == "levels":
+            t = t.round()
+            if bool((t.diff().abs() < 1).any()):
+                raise ValueError(f"{steps} steps do not fit {abs(start - stop):g} levels; take fewer steps")
+        return Grid(process, t)
+    if spacing not in ("log_snr", "karras"):
+        raise ValueError(f"unknown spacing {spacing!r}; choose uniform, levels, log_snr or karras")
+    first, final = process.at(start), process.at(stop)
+    if first.signalless:
+        raise ValueError(f"{spacing} spacing needs a start with a > 0; t = {start} has a = 0")
+    at_end = not final.noiseless
+    lowest = final if at_end else process.at(stop + (start - stop) * 1e-3)
+    inner = steps + 1 if at_end else steps
+    if spacing == "log_snr":
+        log_snr = torch.linspace(first.log_snr.item(), lowest.log_snr.item(), inner, dtype=torch.float64)
+    else:
+        ends = [_root(point, rho) for point in (first, lowest)]
+        log_snr = -torch.log(torch.linspace(ends[0], ends[1], inner, dtype=torch.float64) ** rho)
+    t = process.t_of(log_snr)
+    t[0] = start
+    if at_end:
+        t[-1] = stop
+    else:
+        t = torch.cat([t, torch.tensor([stop], dtype=torch.float64)])
+    return Grid(process, t)
+
+
+def _root(point: Point, rho: float) -> float:
+    """(sigma / a)^(1/rho) of a point with one row."""
+    return float((point.sigma / point.a).item() ** (1 / rho))
+
+
+def own_times(process: Process, times: Sequence[float] | Tensor) -> Grid:
+    """A decode grid at the caller's own times, (n+1,) or (n+1, B)."""
+    return Grid(process, torch.as_tensor(times, dtype=torch.float64))

@@ -1,0 +1,328 @@
+"""The forward process: how a clean value is turned into noise, and back up in noise.
+
+    x_t = a(t) x0 + b(t) y + sigma(t) n
+
+x0 is the clean value, y a known end (a degraded picture, the other end of a bridge) and n a draw of the noise law.
+Every process of the suite is this one class; a schedule is data, a function of the process's own clock t.
+
+Sources: Song et al. 2021 (VP, VE), Karras et al. 2022 (EDM), Liu et al. 2023 (rectified flow), Nichol & Dhariwal 2021
+(cosine), IR-SDE / MRS 2025 (mean-reverting), Yue et al. 2023 (residual shift), Albergo et al. 2023 (interpolants),
+Xu et al. 2023 (PFGM++: Student-t law).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from shared.noise import Noise
+
+Schedule = Callable[[Tensor], Tensor]
+
+
+def lin(*terms: tuple[Tensor, Tensor]) -> Tensor:
+    """sum_i k_i x_i: the only place where coefficients meet states.
+
+    k_i is a float64 CPU tensor of shape () (multiplies as it is: no copy to the device, no promotion), (B,) (one a row)
+    or (1, D) (one an entry of a flat state); x_i is (B, ...). The result has the dtype and device of the states.
+    """
+    total: Tensor | None = None
+    for k, x in terms:
+        part = x * shaped(k, x)
+        total = part if total is None else total + part
+    if total is None:
+        raise ValueError("lin needs at least one (coefficient, state) pair")
+    return total
+
+
+def shaped(k: Tensor, x: Tensor) -> Tensor:
+    """The coefficient k, () or (B,) or (1, D), in a shape, dtype and device that multiplies the state x (B, ...)."""
+    if k.ndim == 0:
+        return k
+    if k.ndim == 1 and k.shape[0] != x.shape[0]:
+        raise ValueError(f"a coefficient for {k.shape[0]} rows meets a state of {x.shape[0]} rows")
+    k = k.to(device=x.device, dtype=x.dtype)
+    return k.reshape(-1, *(1,) * (x.ndim - 1)) if k.ndim == 1 else k
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """n ~ N(0, I)."""
+
+    def scale(self, noise: Noise, k: int, like: Tensor) -> Tensor | None:
+        """Factor (B, 1, ...) that turns a normal draw into a draw of the law; None stands for 1."""
+        return None
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """Multivariate Student-t with `dof` degrees of freedom: n = z / sqrt(chi2_dof / dof), one chi-square a row.
+
+    The PFGM++ kernel with D = dof; dof to infinity is the Gaussian. The ODE is the same for every scale family, but
+    there is no Gaussian score, hence no ancestral step and no jump.
+    """
+
+    dof: int
+
+    def __post_init__(self) -> None:
+        if self.dof < 1:
+            raise ValueError(f"degrees of freedom must be a whole number >= 1, got {self.dof}")
+
+    def scale(self, noise: Noise, k: int, like: Tensor) -> Tensor:
+        """Factor (B, 1, ...) that turns a normal draw into a draw of the law."""
+        rows = like.new_empty((like.shape[0], self.dof))
+        chi2 = noise.draw(k, rows, tag="law").square().sum(1)
+        return (self.dof / chi2).sqrt().reshape(-1, *(1,) * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Point:
+    """The coefficients at a time: float64 on the CPU, shape (), (B,) or (1, D). d* are derivatives in t."""
+
+    t: Tensor
+    a: Tensor
+    b: Tensor
+    sigma: Tensor
+    da: Tensor
+    db: Tensor
+    dsigma: Tensor
+
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """log(a / sigma): +inf at the clean end, -inf where a = 0."""
+        value = torch.log(self.a) - torch.log(self.sigma)
+        return torch.where(self.a == 0, torch.full_like(value, -math.inf), value)
+
+    @cached_property
+    def clean(self) -> bool:
+        """sigma = 0 and a > 0 in every row: the state holds no noise."""
+        return bool(((self.sigma == 0) & (self.a > 0)).all())
+
+    @cached_property
+    def noiseless(self) -> bool:
+        """sigma = 0 in some row, where no eps can be told from the state."""
+        return bool((self.sigma == 0).any())
+
+    @cached_property
+    def signalless(self) -> bool:
+        """a = 0 in some row: the state says nothing of the clean value."""
+        return bool((self.a == 0).any())
+
+
+@dataclass(frozen=True)
+class Process:
+    """x_t = a x0 + b y + sigma n, with n from `law`; ends = (clean time, noisy time) of the clock."""
+
+    a: Schedule
+    sigma: Schedule
+    b: Schedule | None = None
+    law: Gaussian | StudentT = Gaussian()
+    ends: tuple[float, float] = (0.0, 1.0)
+    name: str = "process"
+
+    def at(self, t: Tensor | float) -> Point:
+        """Coefficients and their derivatives (by autograd) at time t: () or (B,), anything that float64 can hold."""
+        t = torch.as_tensor(t, dtype=torch.float64, device="cpu").detach()
+        low, high = min(self.ends), max(self.ends)
+        if not bool(((t >= low - 1e-12) & (t <= high + 1e-12)).all()):
+            raise ValueError(f"time {t.tolist()} lies outside [{low}, {high}] of the {self.name} process")
+        a, da = _value_and_derivative(self.a, t)
+        sigma, dsigma = _value_and_derivative(self.sigma, t)
+        b, db = _value_and_derivative(self.b, t) if self.b else (torch.zeros_like(t), torch.zeros_like(t))
+        return Point(t, a, b, sigma, da, db, dsigma)
+
+    def join(self, x0: Tensor, eps: Tensor, at: Point, y: Tensor | None = None) -> Tensor:
+        """a x0 + b y + sigma eps."""
+        return lin((at.a, x0), (at.sigma, eps), *self._known(at, y))
+
+    def shifted(self, x: Tensor, at: Point, y: Tensor | None = None, sign: int = 1) -> Tensor:
+        """x - b y (sign=1) or x + b y (sign=-1); x itself where the process has no known end."""
+        known = self._known(at, y)
+        if not known:
+            return x
+        ((b, end),) = known
+        return x - sign * (end * shaped(b, end))
+
+    def split(self, x: Tensor, x0: Tensor, at: Point, y: Tensor | None = None) -> Tensor:
+        """eps = (x - b y - a x0) / sigma; raises where sigma = 0."""
+        if at.noiseless:
+            raise ValueError(f"no noise can be told apart at t = {at.t.tolist()}, where sigma = 0")
+        return lin((1 / at.sigma, self.shifted(x, at, y)), (-at.a / at.sigma, x0))
+
+    def jump(self, x: Tensor, at: Point, to: Point, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Back up in noise: r u + sqrt(sigma_to^2 - r^2 sigma_at^2) z + b_to y, r = a_to / a_at, u = x - b_at y.
+
+        Gaussian law only; `to` must be noisier than `at`, and z ~ N(0, I).
+        """
+        if not isinstance(self.law, Gaussian):
+            raise ValueError("only a Gaussian process can jump back up in noise")
+        if at.signalless:
+            raise ValueError(f"cannot jump from t = {at.t.tolist()}, where a = 0")
+        r = to.a / at.a
+        variance = to.sigma**2 - (r * at.sigma) ** 2
+        if bool((variance < -1e-12 * to.sigma**2).any()):
+            raise ValueError(f"a jump goes up in noise; t = {at.t.tolist()} to {to.t.tolist()} goes down")
+        up = lin((r, self.shifted(x, at, y)), (variance.clamp_min(0).sqrt(), z))
+        return self.shifted(up, to, y, sign=-1)
+
+    def prior(self, at: Point, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """b y + sigma z: the start of a run at a point where a is (nearly) 0; z already drawn from the law."""
+        return lin((at.sigma, z), *self._known(at, y))
+
+    def t_of(self, log_snr: Tensor) -> Tensor:
+        """The time at which log(a / sigma) has the given value, by bisection to float64 precision."""
+        target = torch.as_tensor(log_snr, dtype=torch.float64)
+        clean = torch.full_like(target, self.ends[0])
+        noisy = torch.full_like(target, self.ends[1])
+        for _ in range(200):
+            middle = (clean + noisy) / 2
+            above = torch.log(self.a(middle)) - torch.log(self.sigma(middle)) > target  # still cleaner than wanted
+            clean, noisy = torch.where(above, middle, clean), torch.where(above, noisy, middle)
+        return (clean + noisy) / 2
+
+    def _known(self, at: Point, y: Tensor | None) -> tuple[tuple[Tensor, Tensor], ...]:
+        if self.b is None:
+            return ()
+        if y is None:
+            raise ValueError(f"the {self.name} process has a known end: pass y")
+        return ((at.b, y),)
+
+
+def _value_and_derivative(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        t = t.clone().requires_grad_()
+        value = schedule(t)
+        if not value.requires_grad:  # a constant schedule
+            return torch.broadcast_to(value, t.shape).to(torch.float64).clone(), torch.zeros_like(t).detach()
+        (derivative,) = torch.autograd.grad(value.sum(), t)
+    return value.detach(), derivative.detach()
+
+
+def _ones(t: Tensor) -> Tensor:
+    return torch.ones_like(t)
+
+
+# ------------------------------------------------------------------------------------------------ variance preserving
+
+
+@dataclass(frozen=True)
+class Table:
+    """A quantity given at whole levels 0..T, linear in between; t counts levels, level 0 is clean."""
+
+    at_level: tuple[float, ...]
+
+    @cached_property
+    def values(self) -> Tensor:
+        return torch.tensor(self.at_level, dtype=torch.float64)
+
+    def __call__(self, t: Tensor) -> Tensor:
+        low = t.detach().floor().clamp(0, len(self.at_level) - 2).long()
+        left, right = self.values[low], self.values[low + 1]
+        return left + (t - low) * (right - left)
+
+
+def _vp_table(betas: Tensor, name: str) -> Process:
+    log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
+    table = Table(tuple(log_bar.tolist()))
+    return Process(
+        a=lambda t: torch.exp(table(t) / 2),
+        sigma=lambda t: torch.sqrt(-torch.expm1(table(t))),
+        ends=(0.0, float(len(betas))),
+        name=name,
+    )
+
+
+def vp(schedule: str = "linear", levels: int | None = None, *, low: float = 1e-4, high: float = 0.02) -> Process:
+    """Variance preserving, a^2 + sigma^2 = 1.
+
+    schedule="linear", "cosine"   a table of `levels` steps (default 1000), clock 0..levels. Linear: beta from `low` to
+                                  `high`, both times 1000 / levels (Ho et al. 2020). Cosine: s = 0.008, betas clipped
+                                  at 0.9999 (Nichol & Dhariwal 2021).
+    schedule="angle"              a = cos(pi t / 2), sigma = sin(pi t / 2), clock 0..1, exact at both ends.
+    """
+    if schedule == "angle":
+        return Process(
+            a=lambda t: torch.where(t == 1, torch.zeros_like(t), torch.cos(t * math.pi / 2)),
+            sigma=lambda t: torch.sin(t * math.pi / 2),
+            name="vp angle",
+        )
+    count = levels or 1000
+    if schedule == "linear":
+        scale = 1000 / count
+        return _vp_table(torch.linspace(low * scale, high * scale, count, dtype=torch.float64), "vp linear")
+    if schedule == "cosine":
+        s = 0.008
+        angle = (torch.arange(count + 1, dtype=torch.float64) / count + s) / (1 + s) * math.pi / 2
+        bar = torch.cos(angle) ** 2
+        return _vp_table((1 - bar[1:] / bar[:-1]).clamp(0, 0.9999), "vp cosine")
+    raise ValueError(f"unknown VP schedule {schedule!r}; choose linear, cosine or angle")
+
+
+# --------------------------------------------------------------------------------------------------- other processes
+
+
+def ve(low: float = 0.01, high: float = 50.0) -> Process:
+    """Variance exploding: a = 1, sigma = low (high / low)^t for t in (0, 1], and sigma(0) = 0 (the clean end)."""
+    ratio = math.log(high / low)
+    return Process(
+        a=_ones, sigma=lambda t: torch.where(t == 0, torch.zeros_like(t), low * torch.exp(ratio * t)), name="ve"
+    )
+
+
+def edm(sigma_max: float = 80.0, law: Gaussian | StudentT = Gaussian()) -> Process:  # noqa: B008 (frozen, no state)
+    """a = 1, sigma = t, clock 0..sigma_max (Karras et al. 2022). With law=StudentT(D) it is PFGM++ with r = sigma sqrt(D)."""
+    return Process(a=_ones, sigma=lambda t: t * 1.0, law=law, ends=(0.0, sigma_max), name="edm")
+
+
+def flow() -> Process:
+    """Rectified flow: a = 1 - t, sigma = t; velocity eps - x0."""
+    return Process(a=lambda t: 1 - t, sigma=lambda t: t * 1.0, name="flow")
+
+
+def mean_reverting(std: float = 50 / 255, final: float = 0.005) -> Process:
+    """Mean reverting to y: a = e^{-T(t)}, b = 1 - a, sigma = std sqrt(1 - a^2), the clock linear in T, a(1) = `final`."""
+    rate = -math.log(final)
+    return Process(
+        a=lambda t: torch.exp(-rate * t),
+        b=lambda t: -torch.expm1(-rate * t),
+        sigma=lambda t: std * torch.sqrt(-torch.expm1(-2 * rate * t)),
+        name="mean reverting",
+    )
+
+
+def residual_shift(steps: int = 15, *, kappa: float = 2.0, power: float = 0.3, min_noise: float = 0.04) -> Process:
+    """ResShift: a = 1 - eta, b = eta, sigma = kappa sqrt(eta), levels 0..steps, level 0 clean.
+
+    sqrt(eta_1) = min(min_noise / kappa, min_noise), sqrt(eta_T) = 0.99, and between them
+    sqrt(eta_t) = sqrt(eta_1) b0^{beta_t}, beta_t = ((t-1)/(T-1))^power (T-1). Defaults: the 15-step model of the paper.
+    """
+    first, final = min(min_noise / kappa, min_noise), 0.99
+    if steps < 2:
+        raise ValueError(f"residual shifting needs at least 2 steps, got {steps}")
+    place = (torch.arange(steps, dtype=torch.float64) / (steps - 1)) ** power
+    root = first * torch.exp(math.log(final / first) * place)
+    table = Table((0.0, *root.tolist()))  # the table holds sqrt(eta): linear between levels
+    return Process(
+        a=lambda t: 1 - table(t) ** 2,
+        b=lambda t: table(t) ** 2,
+        sigma=lambda t: kappa * table(t),
+        ends=(0.0, float(steps)),
+        name="residual shift",
+    )
+
+
+def bridge(std: float = 1.0) -> Process:
+    """Brownian bridge between data (t = 0) and a known end y (t = 1): a = 1 - t, b = t, sigma = std sqrt(t (1 - t))."""
+    return Process(a=lambda t: 1 - t, b=lambda t: t * 1.0, sigma=lambda t: std * torch.sqrt(t * (1 - t)), name="bridge")
+
+
+def with_law(process: Process, law: Gaussian | StudentT) -> Process:
+    """The same schedules under another noise law."""
+    return replace(process, law=law)

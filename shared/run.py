@@ -1,0 +1,167 @@
+"""The nouns of a run: what a step is given, what it returns, and what is carried along.
+
+Samplers (`shared/samplers`) and guidances (`shared/guidance`) are written against this page; `shared/sample.py` walks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from torch import Tensor
+
+from shared.denoiser import Cond, Prediction, Query
+from shared.grid import Grid
+from shared.process import Point, Process
+
+if TYPE_CHECKING:
+    from shared.sample import Ask
+
+Own = Mapping[str, Tensor]
+"""Memory of one sampler or guidance: 0-dim or batch-first tensors, replaced and never written into."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A transition known before any call: x_s - b_s y = k_x (x_t - b_t y) + k_x0 x0 + std z."""
+
+    k_x: Tensor
+    k_x0: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One move of the route, from point t = points[i] to point s = points[j].
+
+    k       position of the route that is arrived at (the start of a run is k = 0)
+    move    "start" (the state is just there), "step" (a sampler moves it) or "jump" (back up in noise)
+    noise   the standard normal (or law) draw of this move, None where std = 0
+    draw    draw(tag, like) -> this move's own noise for a guidance; random guidance takes it from nowhere else
+    process, y   of the run
+    """
+
+    process: Process
+    y: Tensor | None
+    k: int
+    i: int
+    j: int
+    t: Point
+    s: Point
+    move: Literal["start", "step", "jump", "solver"]
+    last: bool
+    noise: Tensor | None
+    law: Law | None
+    draw: Callable[[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One guided evaluation of the network.
+
+    guided  what the sampler uses;  base  after combine, before energies and corrections;  named  every query by name
+    grad    dE/dx of the energies that act on the step (classic DPS), None without any
+    """
+
+    guided: Prediction
+    base: Prediction
+    named: Mapping[str, Prediction]
+    grad: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What a sampler made of a step: x = mean + std noise, its first evaluation, and its new memory."""
+
+    x: Tensor
+    mean: Tensor
+    std: Tensor | None
+    noise: Tensor | None
+    first: Evaluation
+    own: Own = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run between two moves: x at position k of the route. Everything that is needed to go on, to the bit.
+
+    memory   {"sampler": ..., "0 KnownRegion": ...}: what sampler and guidances keep
+    """
+
+    x: Tensor
+    k: int = 0
+    memory: Mapping[str, Own] = field(default_factory=dict)
+    y: Tensor | None = None
+
+
+class Sampler(Protocol):
+    """A frozen dataclass of options that knows how to make one step.
+
+    order   order of convergence (deterministic) or weak order (stochastic), tested against its measured slope
+    """
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+    @property
+    def gives(self) -> frozenset[str]: ...
+    @property
+    def order(self) -> int: ...
+
+    def law(self, t: Point, s: Point, grid: Grid, own: Own) -> Law | None:
+        """The transition where it is known beforehand; a filter makes k_x0 that of the newest x0."""
+        ...
+
+    def evaluations(self, t: Point, s: Point) -> int:
+        """How often `ask` is called in the step from t to s."""
+        ...
+
+    def step(self, ask: Ask, x: Tensor, step: Step, grid: Grid, own: Own) -> Transition:
+        """Ask evaluations() times, propose, apply the noise; return new memory and change nothing."""
+        ...
+
+
+class Guidance:
+    """Base of every guidance: frozen options; each method has a neutral default, write only the ones you need.
+
+    grad          what `energy` is differentiated in: "x0" (no network back-prop), "x" (through the network), or "none"
+    applies       "score": the gradient moves x0;  "step": it moves the state after the step (classic DPS)
+    projection    `correct` of this guidance comes after all others
+    rows_coupled  rows of a batch influence each other, so a batch must not be split
+    """
+
+    needs: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    voids: frozenset[str] = frozenset()
+    grad: Literal["none", "x0", "x"] = "none"
+    applies: Literal["score", "step"] = "score"
+    projection: bool = False
+    rows_coupled: bool = False
+
+    def active(self, at: Point) -> bool:
+        """Whether this guidance acts at this point, the same answer for the whole batch."""
+        return True
+
+    def queries(self, cond: Cond | None) -> dict[str, Query]:
+        """Predictions wanted beside "main"."""
+        return {}
+
+    def combine(self, named: Mapping[str, Prediction], pred: Prediction, step: Step, own: Own) -> Prediction:
+        """Mix predictions (classifier-free guidance, blending)."""
+        return pred
+
+    def energy(self, pred: Prediction, step: Step, own: Own) -> Tensor:
+        """(B,) negative log-likelihood, strength included, normalisers detached and per sample."""
+        raise NotImplementedError(f"{type(self).__name__} states grad={self.grad!r} and has no energy")
+
+    def correct(self, pred: Prediction, step: Step, own: Own) -> Prediction:
+        """Change x0 (projection, threshold, soft overwrite)."""
+        return pred
+
+    def after(self, x: Tensor, step: Step, tr: Transition | None, own: Own) -> tuple[Tensor, Own]:
+        """Change the state; called on every state the run will hold: start and jump (tr is None) and step."""
+        return x, own
+
+
+Observer = Callable[[RunState, Step, "Transition | None"], None]
+"""Sees every state (previews, progress, records, cancel by raising); it must not write into what it sees."""
