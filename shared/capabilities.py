@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 REMEDY: dict[str, str] = {
-    "gaussian": "use a process with the Gaussian noise law; ancestral steps and jumps do not exist under a Student-t law",
+    "gaussian": "use a process with the Gaussian noise law; a Student-t law has no ancestral steps and no jumps",
     "true_score": "use a Gaussian process and a denoiser trained with the independent coupling",
     "x0": "use a denoiser whose head says a clean value; a pair head says velocity and score only",
     "pair": "use a denoiser with pair_head()",

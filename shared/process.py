@@ -276,8 +276,8 @@ def ve(low: float = 0.01, high: float = 50.0) -> Process:
     )
 
 
-def edm(sigma_max: float = 80.0, law: Gaussian | StudentT = Gaussian()) -> Process:  # noqa: B008 (frozen, no state)
-    """a = 1, sigma = t, clock 0..sigma_max (Karras et al. 2022). With law=StudentT(D) it is PFGM++ with r = sigma sqrt(D)."""
+def edm(sigma_max: float = 80.0, law: Gaussian | StudentT = Gaussian()) -> Process:
+    """a = 1, sigma = t, clock 0..sigma_max (Karras et al. 2022). StudentT(D) makes it PFGM++, r = sigma sqrt(D)."""
     return Process(a=_ones, sigma=lambda t: t * 1.0, law=law, ends=(0.0, sigma_max), name="edm")
 
 
@@ -287,7 +287,7 @@ def flow() -> Process:
 
 
 def mean_reverting(std: float = 50 / 255, final: float = 0.005) -> Process:
-    """Mean reverting to y: a = e^{-T(t)}, b = 1 - a, sigma = std sqrt(1 - a^2), the clock linear in T, a(1) = `final`."""
+    """Mean reverting to y: a = e^{-T(t)}, b = 1 - a, sigma = std sqrt(1 - a^2), clock linear in T, a(1) = `final`."""
     rate = -math.log(final)
     return Process(
         a=lambda t: torch.exp(-rate * t),

@@ -1,6 +1,7 @@
 """The nouns of a run: what a step is given, what it returns, and what is carried along.
 
-Samplers (`shared/samplers`) and guidances (`shared/guidance`) are written against this page; `shared/sample.py` walks it.
+Samplers (`shared/samplers`) and guidances (`shared/guidance`) are written against this page, which
+`shared/sample.py` walks.
 """
 
 from __future__ import annotations

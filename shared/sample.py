@@ -82,7 +82,7 @@ class Ask:
     def _descend(
         self, pred: Prediction, x: Tensor, at: Point, step: Step, energies: Sequence[tuple[str, Guidance]]
     ) -> tuple[Prediction, Tensor | None]:
-        """Energies share one back-prop a kind: x0 <- x0 - (sigma^2 / a) dE/dx, or - sigma^2 / (a^2 + sigma^2) dE/dx0."""
+        """One back-prop a kind: x0 <- x0 - (sigma^2 / a) dE/dx, or x0 - sigma^2 / (a^2 + sigma^2) dE/dx0."""
         moved, grad = pred.x0, None
         own = [(name, g) for name, g in energies if g.grad == "x0"]
         if own:
@@ -333,5 +333,5 @@ def _stands(denoiser: Denoiser, at: Point) -> None:
     if bad:
         raise ValueError(
             f"the {head.name} head has no finite {' and '.join(bad)} at t = {at.t.tolist()} "
-            f"(a = {at.a.tolist()}, sigma = {at.sigma.tolist()}); start the grid nearer to the data, or use another head"
+            f"(a = {at.a.tolist()}, sigma = {at.sigma.tolist()}); start nearer to the data, or use another head"
         )

@@ -37,7 +37,8 @@ class Filter(Protocol):
 class DDIM:
     """DDIM and its family.
 
-    fraction   0..1, "ancestral": f = 1 - exp(2 (log_snr_t - log_snr_s)), or "residual_shift": f = 1 - (sigma_s/sigma_t)^2
+    fraction   0..1, "ancestral": f = 1 - exp(2 (log_snr_t - log_snr_s)),
+               or "residual_shift": f = 1 - (sigma_s / sigma_t)^2
     filter     None, DPMpp(order) on x0, PLMS(order) on eps, ...
     """
 
