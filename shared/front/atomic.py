@@ -1,0 +1,101 @@
+"""Writing that is whole or not at all.
+
+A file is written under a temporary name in its own folder and then renamed (``os.replace``), so that a full disk, a
+limit or a stop never leaves half a file under its final name. Results of several files are staged in a hidden folder
+and appear together.
+What a killed process left behind is swept up by the next write into the same folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from shared.errors import UserError
+
+PREFIX = ".partial-"  # .partial-<process id>-<token>-<final name>
+
+
+def write_atomic(path: Path | str, content: bytes | str | Callable[[Path], object]) -> Path:
+    """Write a file whole or not at all; an existing file is replaced in one step.
+
+    path      the final name; its folder must exist
+    content   bytes, text (UTF-8), or a function that writes the temporary path it is given (same ending as ``path``)
+    Returns the path. Whatever is raised on the way, the folder is as it was.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path | str) -> Iterator[Path]:
+    """A folder to fill: the body writes into the hidden folder it is given, which takes the final name at the end.
+
+    Raises UserError at the start when the final folder exists and holds anything, so that nothing is overwritten.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            "exists and is not an empty folder", where=str(path), remedy="choose a new folder for the results"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = _temporary(path)
+        staging.mkdir()
+    except OSError as error:
+        raise UserError(f"cannot be made ({error.strerror})", where=str(path), remedy="choose another folder") from None
+    try:
+        yield staging
+        for file in staging.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        os.replace(staging, path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that no longer run left behind in a folder."""
+    for left in folder.glob(PREFIX + "*"):
+        owner = left.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    sweep(path.parent)
+    return path.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def _flush(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,38 @@
+"""``suite train RECIPE``: make a checkpoint again. Recipes are registered in ``suite/apps.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from shared.errors import UserError
+from shared.front.command import load
+from suite.apps import RECIPES
+
+
+@click.command("train")
+@click.argument("recipe")
+@click.option("--size", type=click.Choice(["cpu", "gpu"]), default="cpu", help="Network and data for this machine.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="Stop after M minutes.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Default: runs/RECIPE.")
+@click.option("--resume", is_flag=True, help="Go on from the last save in the folder.")
+def command(recipe: str, size: str, minutes: float | None, out: Path | None, resume: bool) -> None:
+    """Make a checkpoint again from its recipe: data, network and budget are the recipe's own."""
+    if recipe not in RECIPES:
+        known = ", ".join(RECIPES)
+        raise UserError(f"no recipe {recipe!r}", where="train", remedy=f"the recipes are {known}")
+    try:
+        train = load(RECIPES[recipe])
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{recipe} needs {error.name}, which is not there",
+            where="train",
+            remedy=f"pip install 'diffusion-suite[{recipe.partition('/')[0]}]', or wait for a release that has it",
+        ) from None
+    folder = Path("runs") / recipe if out is None else out
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            "holds files already", where=str(folder), remedy="add --resume to go on, or choose another --out"
+        )
+    train(size=size, minutes=minutes, out=folder, resume=resume)
