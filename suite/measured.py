@@ -1,0 +1,233 @@
+"""Measured numbers: commands write them once, pages quote them, nobody types them.
+
+A command that measures calls `record(name, entries, command=...)`, which writes docs/measured/NAME.json:
+
+    {"command": "make bench", "commit": "1a2b3c4", "date": "...", "machine": "...", "load": 0.4,
+     "entries": {"disk": {"value": 5.6, "unit": "GB", "digits": 2, "low": 5.5, "high": 5.7},
+                 "arms": {"columns": ["arm", "Dice"], "rows": [["real only", 0.61], ["with synthesis", 0.66]]}}}
+
+A page quotes an entry between two markers, and what stands between them is replaced:
+
+    It takes <!-- measured set_up.disk -->5.6 GB<!-- / --> on the disk.        a value, with its interval if it has one
+    <!-- measured lesions.arms -->                                             a table; the markers stand on lines of
+    <!-- / -->                                                                 their own
+    <!-- measured set_up --><!-- / -->                                         how, when and on what it was measured
+
+`python -m suite.measured` fills the pages, `--check` changes nothing and fails where a page and its number differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shared.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = ROOT / "docs" / "measured"
+MARKED = re.compile(r"(<!-- measured (?P<key>[\w.\-]+) -->)(?P<body>.*?)(<!-- / -->)", re.DOTALL)
+OPENED = re.compile(r"<!-- measured [\w.\-]+ -->")
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+PROVENANCE = ("command", "commit", "date", "machine", "load")
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def record(name: str, entries: Mapping[str, Mapping[str, Any]], *, command: str, folder: Path = MEASURED) -> Path:
+    """Write docs/measured/NAME.json with the entries and where they come from.
+
+    entries   name -> {"value", "unit"?, "digits"?, "low"?, "high"?} or {"columns", "rows", "digits"?};
+              digits = significant digits shown (default 3)
+    command   what anyone types to measure them again
+    """
+    page = {
+        "command": command,
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "load": round(os.getloadavg()[0], 2),
+        "entries": {key: dict(entry) for key, entry in entries.items()},
+    }
+    for key, entry in page["entries"].items():
+        shown(f"{name}.{key}", entry)  # an entry that no page could show is refused here
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    write_text(path, json.dumps(page, indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def commit() -> str:
+    """Short name of the commit that is checked out, with `-dirty` when the tree differs from it."""
+    ask = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    answer = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+def machine() -> str:
+    """Processor, cores, memory and interpreter; never the name of a host or a person."""
+    import psutil
+
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{model[1].strip() if model else platform.machine()}, {cores} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one move: the old text or the new one, never half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def load(folder: Path = MEASURED) -> dict[str, dict[str, Any]]:
+    """Every recorded page by name; a file that does not say where its numbers come from is refused."""
+    pages = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            page = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"is not JSON ({error})", where=path.name, remedy="measure again") from error
+        missing = [key for key in (*PROVENANCE, "entries") if key not in page]
+        if missing:
+            raise UserError(
+                f"lacks {', '.join(missing)}", where=path.name, remedy="write it with suite.measured.record"
+            )
+        pages[path.stem] = page
+    return pages
+
+
+# -- showing ---------------------------------------------------------------------------------------
+
+
+def number(value: float | int | str | None, digits: int) -> str:
+    """A cell: text as it is, integers in full, other numbers with `digits` significant digits, None as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, str | int):
+        return str(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    return f"{rounded:.{max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)}f}"
+
+
+def shown(key: str, entry: Mapping[str, Any]) -> str:
+    """The text of one entry: `5.60 GB`, `5.60 GB (5.51 to 5.70)`, or a Markdown table between line breaks."""
+    digits = int(entry.get("digits", 3))
+    if "value" in entry:
+        unit = f" {entry['unit']}" if entry.get("unit") else ""
+        interval = f" ({number(entry['low'], digits)} to {number(entry['high'], digits)})" if "low" in entry else ""
+        return f"{number(entry['value'], digits)}{unit}{interval}"
+    if "columns" in entry and "rows" in entry:
+        columns, rows = entry["columns"], entry["rows"]
+        if bad := [row for row in rows if len(row) != len(columns)]:
+            raise UserError(
+                f"a row has {len(bad[0])} cells, not {len(columns)}", where=key, remedy="record a full table"
+            )
+        lines = [columns, ["---"] * len(columns), *([number(cell, digits) for cell in row] for row in rows)]
+        return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    raise UserError("has neither a value nor columns and rows", where=key, remedy="record one of them")
+
+
+def origin(page: Mapping[str, Any]) -> str:
+    """One clause that says how, when and on what a page was measured."""
+    return f"`{page['command']}`, {page['date']}, commit {page['commit']}, {page['machine']}, load {page['load']}"
+
+
+def quote(key: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
+    """What stands between the markers of `key`: NAME.ENTRY, or NAME alone for where it comes from."""
+    name, _, entry = key.partition(".")
+    if name not in pages:
+        raise UserError(f"nothing is recorded under {name!r}", where=key, remedy="measure it, or take the marker out")
+    if not entry:
+        return origin(pages[name])
+    entries = pages[name]["entries"]
+    if entry not in entries:
+        raise UserError(f"{name}.json has no entry {entry!r}", where=key, remedy=f"name one of {', '.join(entries)}")
+    return shown(key, entries[entry])
+
+
+def fill(text: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text with every marked number replaced; fenced code blocks stay as they are."""
+    pieces, last = [], 0
+    for fence in CODE.finditer(text):
+        pieces += [fill_plain(text[last : fence.start()], pages), fence[0]]
+        last = fence.end()
+    return "".join([*pieces, fill_plain(text[last:], pages)])
+
+
+def fill_plain(text: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
+    """`fill` for text without code blocks; a marker that is never closed is an error."""
+    if len(OPENED.findall(text)) != len(MARKED.findall(text)) or any(
+        OPENED.search(m["body"]) for m in MARKED.finditer(text)
+    ):
+        raise UserError(
+            "a measured marker is not closed", where=OPENED.findall(text)[-1], remedy="end it with <!-- / -->"
+        )
+    return MARKED.sub(lambda m: f"{m[1]}{quote(m['key'], pages)}{m[4]}", text)
+
+
+def pages_that_quote(root: Path = ROOT) -> Iterator[Path]:
+    """Markdown of the repository: the top folder, docs, and what stands beside checkpoints."""
+    yield from sorted(root.glob("*.md"))
+    for folder in ("docs", "domains", "shared", "suite"):
+        yield from sorted((root / folder).rglob("*.md"))
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Fill the pages, or with --check say which ones differ; 0 = all agree, 1 = drift, 2 = a marker is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m suite.measured", description="Fill pages from docs/measured/*.json."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail when a page differs from its numbers"
+    )
+    check = parser.parse_args(arguments).check
+    drifted = []
+    try:
+        recorded = load(root / "docs" / "measured")
+        for path in pages_that_quote(root):
+            text = path.read_text(encoding="utf-8")
+            try:
+                filled = fill(text, recorded)
+            except UserError as error:
+                raise UserError(
+                    f"{error.where}: {error.what}", where=str(path.relative_to(root)), remedy=error.remedy
+                ) from error
+            if filled != text:
+                drifted.append(path.relative_to(root).as_posix())
+                if not check:
+                    write_text(path, filled)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if drifted and check:
+        print(f"numbers differ from docs/measured in {', '.join(drifted)}; run `make docs`", file=sys.stderr)
+        return 1
+    for name in drifted:
+        print(f"filled {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
