@@ -172,8 +172,7 @@ class UNet(nn.Module):
                 for name, width in config.vectors.items()
             }
         )
-        # One learned value a vector condition that means "nothing was said": in the space of the condition itself, so
-        # that rows with and without it go through the network in one batch (classifier-free guidance).
+        # One learned value a vector condition that stands for "nothing was said", in the space of the condition itself.
         self.nulls = nn.ParameterDict({name: nn.Parameter(torch.zeros(w)) for name, w in config.vectors.items()})
         c_in = config.in_channels + sum(config.images.values())
         self.stem = convolution(dims, c_in * patch, widths[0], factorised=config.factorised)
@@ -199,15 +198,17 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """x (B, C_in, *spatial), time (B,), cond name -> (B, width) or (B, C, *spatial); returns (B, C_out, *spatial).
 
-        A declared vector that cond lacks is the learned null, a declared image that it lacks is zero. Raises UserError
-        for names that were not declared and for sizes that the strides do not divide.
+        A row of NaN in a condition means "not given": the learned null for a vector, zero for an image; the same holds
+        for a declared condition that cond lacks. Rows with and without a condition therefore share a batch.
+        Raises UserError for names that were not declared and for sizes that the strides do not divide.
         """
         self._check(x, cond)
         dtype = self.head.weight.dtype
         embedding = self.time(time)
         for name, project in self.vectors.items():
-            value = cond[name] if name in cond else self.nulls[name].expand(x.shape[0], -1)
-            embedding = embedding + project(value.to(dtype))
+            null = self.nulls[name].expand(x.shape[0], -1)
+            value = _given(cond[name].to(dtype), null) if name in cond else null
+            embedding = embedding + project(value)
         embedding = F.silu(embedding)
         h = space_to_depth(self._with_images(x, cond).to(dtype), self.config.patch_by_axis)
         h = self.stem(h.contiguous(memory_format=CHANNELS_LAST[self.config.dims]))
@@ -224,14 +225,15 @@ class UNet(nn.Module):
         return depth_to_space(h, self.config.patch_by_axis).contiguous()
 
     def null(self, x: Tensor) -> dict[str, Tensor]:
-        """The condition that says nothing, for the rows of x: learned vectors (B, width), images of zeros.
+        """The condition that says nothing, for the rows of x: NaN in the shape of every declared condition.
 
         `network(x, t, {})` and `network(x, t, network.null(x))` are equal; the second has the shapes of a full
         condition, so that both halves of classifier-free guidance fit in one batch.
         """
         rows, spatial = x.shape[0], x.shape[2:]
-        images = {name: x.new_zeros(rows, c, *spatial) for name, c in self.config.images.items()}
-        return {name: value.expand(rows, -1) for name, value in self.nulls.items()} | images
+        vectors = {name: x.new_full((rows, width), math.nan) for name, width in self.config.vectors.items()}
+        images = {name: x.new_full((rows, c, *spatial), math.nan) for name, c in self.config.images.items()}
+        return vectors | images
 
     def sites(self) -> dict[str, nn.Module]:
         """Stable name -> module, in the order of a forward pass: where adapters and quantization attach.
@@ -258,8 +260,8 @@ class UNet(nn.Module):
             return x
         parts = [x]
         for name, channels in self.config.images.items():
-            image = cond[name] if name in cond else x.new_zeros(x.shape[0], channels, *x.shape[2:])
-            parts.append(image.to(x.dtype))
+            none = x.new_zeros(x.shape[0], channels, *x.shape[2:])
+            parts.append(_given(cond[name].to(x.dtype), none) if name in cond else none)
         return torch.cat(parts, dim=1)
 
     def _check(self, x: Tensor, cond: Mapping[str, Tensor]) -> None:
@@ -288,6 +290,12 @@ class UNet(nn.Module):
                 raise UserError(
                     f"condition {name!r} has shape {tuple(value.shape)}", where="cond", remedy=f"pass {shapes[name]}"
                 )
+
+
+def _given(value: Tensor, otherwise: Tensor) -> Tensor:
+    """value, with `otherwise` in the rows that are NaN throughout; a row with some NaN stays as it is, and shows."""
+    absent = value.isnan().flatten(1).all(dim=1)
+    return torch.where(absent.reshape(-1, *[1] * (value.ndim - 1)), otherwise, value)
 
 
 def _level_sites(prefix: str, level: Level) -> dict[str, nn.Module]:

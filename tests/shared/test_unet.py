@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 
 import pytest
@@ -83,6 +84,21 @@ def test_a_missing_condition_is_the_null_and_null_rows_share_a_batch_with_full_o
     mixed = {name: torch.stack([full[name][0], null[name][1]]) for name in full}
     apart = torch.stack([network(x, t, full)[0], network(x, t, {})[1]])
     torch.testing.assert_close(network(x, t, mixed), apart, rtol=1e-10, atol=1e-10)
+
+
+def test_the_null_learns_from_the_rows_that_lack_a_condition_and_only_from_them():
+    network = stirred(make(vectors={"histogram": 4}))
+    x, t, cond = torch.randn(2, 1, 8, 8), torch.rand(2), torch.rand(2, 4)
+    network(x, t, {"histogram": cond}).sum().backward()
+    assert not network.nulls["histogram"].grad.any()
+    network(x, t, {"histogram": torch.where(torch.tensor([[True], [False]]), math.nan, cond)}).sum().backward()
+    assert network.nulls["histogram"].grad.all()
+
+
+def test_a_condition_with_a_hole_is_not_taken_for_a_missing_one():
+    network = stirred(make(vectors={"histogram": 4}))
+    holed = torch.tensor([[0.1, math.nan, 0.2, 0.3]])
+    assert network(torch.randn(1, 1, 8, 8), torch.rand(1), {"histogram": holed}).isnan().any()
 
 
 @given(dims=st.integers(1, 3), patch=st.lists(st.integers(1, 3), min_size=3, max_size=3))
