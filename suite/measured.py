@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.front.atomic import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "measured"
@@ -51,6 +52,8 @@ def record(name: str, entries: Mapping[str, Mapping[str, Any]], *, command: str,
               digits = significant digits shown (default 3)
     command   what anyone types to measure them again
     """
+    for key, entry in entries.items():
+        shown(f"{name}.{key}", entry)  # an entry that no page could show is refused here
     page = {
         "command": command,
         "commit": commit(),
@@ -59,11 +62,9 @@ def record(name: str, entries: Mapping[str, Mapping[str, Any]], *, command: str,
         "load": round(os.getloadavg()[0], 2),
         "entries": {key: dict(entry) for key, entry in entries.items()},
     }
-    for key, entry in page["entries"].items():
-        shown(f"{name}.{key}", entry)  # an entry that no page could show is refused here
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    write_text(path, json.dumps(page, indent=2, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(page, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -84,16 +85,6 @@ def machine() -> str:
         f"{model[1].strip() if model else platform.machine()}, {cores} cores, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one move: the old text or the new one, never half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -217,7 +208,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             if filled != text:
                 drifted.append(path.relative_to(root).as_posix())
                 if not check:
-                    write_text(path, filled)
+                    write_atomic(path, filled)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -58,10 +58,10 @@ def test_wheel_carries_the_licence_and_the_notice(wheel: Path) -> None:
 def test_wheel_runs_in_an_environment_without_the_source_tree(wheel: Path, tmp_path: Path) -> None:
     """Only the wheel is installed; its dependencies are lent by this environment, its source tree is not."""
     home = tmp_path / "empty"
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True, cwd=tmp_path)
-    python = home / "bin" / "python"
-    install = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel]
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(home)], check=True, cwd=tmp_path)
+    python = str(home / "bin" / "python")
+    install = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, str(wheel)]
     subprocess.run(install, check=True, cwd=tmp_path)
     (site,) = home.glob("lib/python*/site-packages")
     dependencies = next(p for p in map(Path, sys.path) if p.name == "site-packages" and (p / "torch").is_dir())
