@@ -4,6 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.set-up
 # One arithmetic thread a process: the tests run two processes, and results do not depend on the number of cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
+EXPERIMENTS := $(subst _,-,$(filter-out __init__,$(basename $(notdir $(wildcard suite/experiments/*.py)))))
 ALL_EXTRAS := --extra all --extra bench --extra dev
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ help: ## explain the targets
 	@echo "make test    set-up, then all tests in two processes, with the twenty slowest"
 	@echo "make check   set-up, then style, types, import contracts, house rules, measured numbers"
 	@echo "make bench   time the suite and write docs/measured/*.json"
-	@echo "make prove   run the experiments behind the claims and write docs/measured/*.json (up to an hour)"
+	@echo "make prove   run the slow tests and the experiments behind the claims (up to an hour)"
 	@echo "make docs    fill README and docs from docs/measured/*.json"
 	@echo "make lock    resolve the dependencies again (maintainers; needs the network)"
 
@@ -48,11 +49,14 @@ check: setup
 	$(BIN)/python -m pytest -q tests/house
 
 bench: setup
-	@for script in benchmarks/speed/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 	$(BIN)/python -m suite.measured
 
+# The slow tests, then each paper's experiment, then the experiments over whole apps; pytest says 5 when it has no test.
 prove: setup
-	@for script in benchmarks/proof/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	$(ONE_THREAD) $(BIN)/python -m pytest -m prove tests || test $$? -eq 5
+	@for name in $(EXPERIMENTS); do echo "== $$name"; $(BIN)/suite papers run "$$name" --out results || exit 1; done
+	@for script in $(wildcard benchmarks/proof/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 	$(BIN)/python -m suite.measured
 
 docs: setup
