@@ -11,7 +11,7 @@ import click
 from shared.errors import UserError
 from shared.front.command import Lazy, LazyGroup, invoke, load
 from shared.front.provenance import DISTRIBUTION
-from suite.apps import DOMAINS, domain_built
+from suite.apps import DOMAINS, built_apps, domain_built
 
 OWN = {
     "hub": Lazy("suite.hub:command", "Serve the page with all apps."),
@@ -31,7 +31,11 @@ class Suite(LazyGroup):
             return super().get_command(ctx, cmd_name)
         if not domain_built(cmd_name):
             raise UserError(f"{cmd_name} is not built yet", where="suite", remedy="see what is there with: suite apps")
-        found: click.Command = load(f"domains.{cmd_name}.cli:app")
+        found: click.Group = load(f"domains.{cmd_name}.cli:app")
+        if any(app.domain == cmd_name for app in built_apps()):
+            from suite.hub import alone
+
+            found.add_command(alone(cmd_name))
         return found
 
 

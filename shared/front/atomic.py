@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from shared.errors import UserError
 
-PREFIX = ".partial-"  # .partial-<process id>-<token>-<final name>
+PREFIX = ".partial-"  # .partial-<machine>-<process id>-<token>-<final name>
 
 
 def write_atomic(path: Path | str, content: bytes | str | Callable[[Path], object]) -> Path:
@@ -72,15 +73,20 @@ def staged_folder(path: Path | str) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what writers that no longer run left behind in a folder."""
-    for left in folder.glob(PREFIX + "*"):
-        owner = left.name.removeprefix(PREFIX).partition("-")[0]
+    for left in folder.glob(f"{PREFIX}{_machine()}-*"):
+        owner = left.name.removeprefix(f"{PREFIX}{_machine()}-").partition("-")[0]
         if owner.isdigit() and not _runs(int(owner)):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:
     sweep(path.parent)
-    return path.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    return path.with_name(f"{PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def _machine() -> str:
+    """This machine's name: on a shared disk, a process number means nothing elsewhere."""
+    return "".join(c for c in platform.node() if c.isalnum()) or "here"
 
 
 def _flush(file: Path) -> None:

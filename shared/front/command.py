@@ -25,7 +25,7 @@ import click
 from shared.errors import Cancelled, UserError
 from shared.front.operation import Operation
 from shared.front.progress import TerminalReport
-from shared.front.provenance import differences
+from shared.front.provenance import differences, input_files
 from shared.front.settings import Option, Settings, read_json
 
 BAD_INPUT, STOPPED = 2, 130
@@ -140,6 +140,10 @@ def _settings(operation: Operation, settings_file: str | None, values: Mapping[s
             f"belongs to {written_by}, not to {operation.name}", where=settings_file, remedy="use the command it names"
         )
     settings = operation.settings.from_json(_beside(operation, sidecar, Path(settings_file)), **values)
+    for path in input_files(settings):
+        if not path.is_file():
+            remedy = "give its path again, with the option that names it"
+            raise UserError(f"its input {path.name} is neither here nor beside it", where=settings_file, remedy=remedy)
     for note in differences(sidecar, settings):
         click.echo(f"note: {note}; the result may differ in its last digits or more", err=True)
     return settings

@@ -87,7 +87,7 @@ class Option:
     def label(self) -> str:
         """The label of the control: words and unit."""
         words = self.name.replace("_", " ").capitalize()
-        return f"{words} ({self.unit})" if self.unit else words
+        return f"{words} ({self.unit})" if self.unit and self.unit.lower() != words.lower() else words
 
     @property
     def allowed(self) -> str:

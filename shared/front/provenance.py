@@ -19,9 +19,20 @@ from typing import Any
 
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation
+from shared.front.option import EXAMPLE
 from shared.front.settings import Settings
 
-__all__ = ["command_line", "differences", "provenance", "sha256", "staged_folder", "versions", "write_atomic"]
+__all__ = [
+    "command_line",
+    "differences",
+    "input_files",
+    "portable",
+    "provenance",
+    "sha256",
+    "staged_folder",
+    "versions",
+    "write_atomic",
+]
 
 DISTRIBUTION = "diffusion-suite"
 ALWAYS = (DISTRIBUTION, "torch", "numpy")
@@ -52,7 +63,7 @@ def provenance(
     return {
         "synthetic": synthetic,
         "operation": operation.name,
-        "settings": settings.to_json(),
+        "settings": portable(settings),
         "seed": seed,
         "command": command_line(operation, settings),
         "versions": versions(packages),
@@ -66,12 +77,30 @@ def provenance(
     }
 
 
-def command_line(operation: Operation, settings: Settings) -> str:
-    """The command that does the same: only what differs from the defaults, quoted for a POSIX shell."""
-    words = ["suite", *operation.command]
+def portable(settings: Settings) -> dict[str, Any]:
+    """Settings as they may leave the machine: input files by name alone (a path may name a patient), no folder."""
+    found = settings.to_json()
     for option in settings.options():
-        value = getattr(settings, option.name)
-        if value is None or (not option.required and value == option.default):
+        value = found[option.name]
+        if option.local:
+            del found[option.name]
+        elif option.kind == "files" and value:
+            found[option.name] = {name: Path(path).name for name, path in value.items()}
+        elif option.kind == "file" and value:
+            found[option.name] = [Path(path).name for path in value] if option.many else Path(value).name
+    return found
+
+
+def command_line(operation: Operation, settings: Settings) -> str:
+    """The command that does the same: only what differs from the defaults, quoted for a POSIX shell.
+
+    Input files stand by name alone and the folder for results as a word to replace, as in ``portable``.
+    """
+    words = ["suite", *operation.command]
+    plain = portable(settings)
+    for option in settings.options():
+        value = plain.get(option.name, f"NEW_{option.name.upper()}")
+        if value is None or (not option.required and value == option.plain(option.default)):
             continue
         if option.kind == "bool":
             words.append(option.flag if value else f"--no-{option.flag[2:]}")
@@ -118,18 +147,19 @@ def differences(sidecar: Mapping[str, Any], settings: Settings) -> tuple[str, ..
     for source in sidecar.get("sources") or ():
         if isinstance(source, Mapping) and isinstance(source.get("name"), str):
             hashes[source["name"]] = source.get("sha256")
-    for path in _inputs(settings):
+    for path in input_files(settings):
         if path.name in hashes and path.is_file() and sha256(path) != hashes[path.name]:
             notes.append(f"{path.name} is another file than the one used then")
     return tuple(notes)
 
 
-def _inputs(settings: Settings) -> list[Path]:
-    paths: list[Path] = []
+def input_files(settings: Settings) -> list[Path]:
+    """The files that settings name, examples left out."""
+    paths: list[str] = []
     for option in settings.options():
         value = getattr(settings, option.name)
         if option.kind == "files" and value:
-            paths += [Path(path) for path in value.values()]
+            paths += value.values()
         elif option.kind == "file" and value:
-            paths += [Path(path) for path in (value if option.many else (value,))]
-    return paths
+            paths += value if option.many else (value,)
+    return [Path(path) for path in paths if not path.startswith(EXAMPLE)]
