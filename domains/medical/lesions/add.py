@@ -1,0 +1,191 @@
+"""Put lesions into a scan: crop at 1 mm, synthesise, resample back, paste. Outside the mask nothing changes.
+
+The steps for each variation: one patch a site (placement), the scan's own intensity scale (conditioning), the model's
+118 calls (model), the values back on the scan's grid inside the mask only, and a quality report a lesion; a lesion
+that fails is drawn again, three times at most, and the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.medical.data import Volume
+from domains.medical.geometry import Patch, crop_at_spacing, paste_back
+from domains.medical.lesions.conditioning import CONTRASTS, SPACING_MM, Scale, Texture, brain_mask, jittered
+from domains.medical.lesions.model import Fill, LesionModel
+from domains.medical.lesions.placement import Site, lesions_of, sites_of
+from domains.medical.lesions.quality import LesionReport, Reference, report
+from shared.errors import UserError
+
+REDRAWS = 3
+COVERED = 1e-3  # share of a lesion voxel in a patch voxel above which the patch voxel belongs to the lesion
+
+
+@dataclass(frozen=True, eq=False)
+class Variation:
+    """One set of lesions in the scan.
+
+    values   contrast -> (file shape) float32 values;  texture  what was asked, after the jitter
+    reports  one a lesion, largest first;  redraws  how often lesions were drawn again
+    """
+
+    values: Mapping[str, NDArray]
+    texture: Mapping[str, NDArray]
+    seed: int
+    reports: tuple[LesionReport, ...] = ()
+    redraws: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan and a mask, checked and cut into patches; what all variations share."""
+
+    volumes: Mapping[str, Volume]
+    mask: NDArray
+    ras: Mapping[str, NDArray]
+    ras_mask: NDArray
+    scales: Mapping[str, Scale]
+    sites: tuple[Site, ...]
+    patches: tuple[Mapping[str, Patch], ...] = ()
+    patch_masks: tuple[NDArray, ...] = field(default=())
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        return tuple(self.volumes)
+
+    def units(self, site: int) -> NDArray:
+        """(3, D, H, W) network input of a site, zeros for an absent contrast."""
+        parts = self.patches[site]
+        empty = np.zeros(self.sites[site].size, np.float32)
+        return np.stack([self.scales[c].to_unit(parts[c].values) if c in parts else empty for c in CONTRASTS])
+
+
+def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = False) -> Prepared:
+    """Check that the lesion lies in the brain and cut the patches.
+
+    volumes   contrast (FLAIR, T1, T2) -> scan, all on one grid;  mask  (file shape) bool on that grid
+    anywhere  allow lesion voxels outside the brain
+    """
+    unknown = sorted(set(volumes) - set(CONTRASTS))
+    if unknown:
+        raise UserError(
+            f"the model does not know the contrast {', '.join(unknown)}",
+            where="--image",
+            remedy=f"name contrasts among {', '.join(CONTRASTS)}, as in --image T1=scan.nii.gz",
+        )
+    frame = next(iter(volumes.values())).frame
+    ras = {name: frame.to_ras(volume.values) for name, volume in volumes.items()}
+    brains = {name: brain_mask(values) for name, values in ras.items()}
+    ras_mask = np.ascontiguousarray(frame.to_ras(mask))
+    outside = int((ras_mask & ~next(iter(brains.values()))).sum())
+    if outside and not anywhere:
+        raise UserError(
+            f"{outside} of {int(ras_mask.sum())} lesion voxels lie outside the brain",
+            where="--mask",
+            remedy="move the lesion into the brain, or add --anywhere",
+        )
+    scales = {name: Scale.of(ras[name], brains[name], where=f"--image {name}") for name in ras}
+    sites = tuple(sites_of(ras_mask, frame.affine, where="--mask")) if ras_mask.any() else ()
+    patches, masks = [], []
+    for site in sites:
+        cut = {
+            name: crop_at_spacing(
+                values, frame.affine, site.centre_mm, site.size, SPACING_MM, fill=float(values[0, 0, 0])
+            )
+            for name, values in ras.items()
+        }
+        where = crop_at_spacing(site.mask.astype(np.float32), frame.affine, site.centre_mm, site.size, SPACING_MM)
+        patches.append(cut)
+        masks.append(where.values > COVERED)
+    return Prepared(volumes, mask, ras, ras_mask, scales, sites, tuple(patches), tuple(masks))
+
+
+def vary(
+    prepared: Prepared,
+    model: LesionModel,
+    texture: Texture,
+    *,
+    seed: int,
+    reference: Reference | None = None,
+    steps: int = 60,
+    jump: int = 2,
+    repeats: int = 2,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Variation:
+    """One variation. The same seed gives the same lesions; an empty mask gives the scan itself.
+
+    texture    contrast -> wanted histogram (16,), jittered by 10 % of each bin as in the paper
+    reference  what the quality report compares with; without it no report is made and nothing drawn again
+    """
+    rng = np.random.default_rng(seed)
+    asked = {name: jittered(np.asarray(texture[name]), rng) for name in prepared.contrasts}
+    made: dict[int, NDArray] = {}
+    reports: dict[int, list[LesionReport]] = {}
+    todo, redraws = list(range(len(prepared.sites))), 0
+    calls = model.calls(steps, jump, repeats)
+    for attempt in range(REDRAWS + 1):
+        for done, site in enumerate(todo):
+            note = f"lesion site {done + 1} of {len(todo)}" + (f", drawn again ({attempt})" if attempt else "")
+            said = _progress(progress, done * calls, len(todo) * calls, note)
+            fill = Fill(prepared.units(site), prepared.patch_masks[site], asked, _site_seed(seed, site, attempt))
+            (made[site],) = model.fill(
+                [fill], prepared.contrasts, steps=steps, jump=jump, repeats=repeats, progress=said
+            )
+            if reference is not None:
+                reports[site] = _reports(prepared, site, made[site], asked, reference)
+        todo = [site for site in todo if not all(one.passed for one in reports.get(site, []))]
+        if not todo or attempt == REDRAWS:
+            break
+        redraws += len(todo)
+    values = {name: _pasted(prepared, name, made) for name in prepared.contrasts}
+    every = tuple(one for site in sorted(reports) for one in reports[site])
+    return Variation(values, asked, seed, every, redraws)
+
+
+def _progress(
+    progress: Callable[[int, int, str], None] | None, before: int, total: int, note: str
+) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, _: progress(before + done, total, note)
+
+
+def _site_seed(seed: int, site: int, attempt: int) -> int:
+    return int(np.random.SeedSequence((seed, site, attempt)).generate_state(1, np.uint32)[0])
+
+
+def _reports(prepared: Prepared, site: int, made: NDArray, asked: Texture, reference: Reference) -> list[LesionReport]:
+    before = prepared.units(site)
+    present = [i for i, name in enumerate(CONTRASTS) if name in prepared.contrasts]
+    names = [CONTRASTS[i] for i in present]
+    return [
+        report(
+            {name: before[i] for name, i in zip(names, present, strict=True)},
+            {name: made[i] for name, i in zip(names, present, strict=True)},
+            lesion,
+            {name: asked[name] for name in names},
+            reference,
+        )
+        for lesion in lesions_of(prepared.patch_masks[site])
+    ]
+
+
+def _pasted(prepared: Prepared, name: str, made: Mapping[int, NDArray]) -> NDArray:
+    values = prepared.ras[name]
+    channel = CONTRASTS.index(name)
+    for i, site in enumerate(prepared.sites):
+        patch = replace(prepared.patches[i][name], values=prepared.scales[name].from_unit(made[i][channel]))
+        values = paste_back(patch, values, site.mask)
+    return prepared.volumes[name].frame.from_ras(np.asarray(values, np.float32))
+
+
+def union(mask: NDArray, existing: NDArray | None) -> NDArray:
+    """The label of the result: lesions that were there before and the new ones."""
+    return mask if existing is None else (mask | (existing > 0))
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Contrast names in the order of the model."""
+    return [name for name in CONTRASTS if name in names]

@@ -1,0 +1,141 @@
+"""The lesion model: a small 3-d U-Net, trained inside lesions only, sampled with the scan kept around the lesion.
+
+LeFusion (Zhang et al. 2025): the whole patch is noised, the loss looks at lesion voxels alone, and at every level of
+sampling everything outside the lesion is the real scan noised to that level (RePaint with jumps back). Departures: the
+network says v instead of eps (finite at the noisy end) under a squared loss (its optimum is the exact mean), the loss
+is divided by the lesion's size, and the scan is pasted back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from domains.medical.lesions.conditioning import BINS, CONTRASTS, Texture, condition
+from shared import checkpoints
+from shared.denoiser import Denoiser, v_head
+from shared.grid import Grid, grid
+from shared.guidance.clamp import Clamp
+from shared.guidance.known_region import KnownRegion
+from shared.networks.unet import UNetConfig
+from shared.noise import PerSample
+from shared.process import Process, vp
+from shared.run import Observer, RunState, Step, Transition
+from shared.sample import cost, sample
+from shared.samplers.ddim import DDIM
+
+LEVELS = 300
+WEIGHTS = Path(__file__).parent / "checkpoints" / "lesions.safetensors"
+SAMPLER = DDIM("ancestral")
+
+NETWORK = UNetConfig(
+    dims=3,
+    in_channels=len(CONTRASTS),
+    out_channels=len(CONTRASTS),
+    channels=(48, 96, 128),
+    blocks=1,
+    patch=2,
+    vectors={"histogram": BINS * len(CONTRASTS), "presence": len(CONTRASTS)},
+)
+
+
+def process() -> Process:
+    """Cosine variance-preserving, 300 levels, as in the paper."""
+    return vp("cosine", LEVELS)
+
+
+def denoiser(network: nn.Module) -> Denoiser:
+    """The network as the core sees it."""
+    return Denoiser(network, process(), v_head())
+
+
+def route(steps: int = 60, jump: int = 2, repeats: int = 2) -> Grid:
+    """The levels that sampling visits; 60 steps with jumps 2 and 2 ask the network 118 times."""
+    return grid(process(), steps, "levels").jumps(jump, repeats)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One lesion to be made: a patch in network units and where the lesion is.
+
+    unit     (3, D, H, W) contrasts in the order of CONTRASTS, zeros for an absent one;  mask  (D, H, W) bool
+    """
+
+    unit: NDArray
+    mask: NDArray
+    texture: Texture
+    seed: int
+
+
+class LesionModel:
+    """A trained network and its card."""
+
+    def __init__(self, network: nn.Module, card: dict) -> None:
+        self.denoiser, self.card = denoiser(network.eval()), card
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path = WEIGHTS) -> LesionModel:
+        """The shipped model, or another checkpoint of the same kind; refused when it was altered."""
+        network, card = checkpoints.load(path)
+        return cls(network, card)
+
+    def calls(self, steps: int = 60, jump: int = 2, repeats: int = 2) -> int:
+        """Network calls of one synthesis."""
+        return cost(self.denoiser, SAMPLER, route(steps, jump, repeats)).calls
+
+    def fill(
+        self,
+        fills: Sequence[Fill],
+        contrasts: Sequence[str],
+        *,
+        steps: int = 60,
+        jump: int = 2,
+        repeats: int = 2,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[NDArray]:
+        """Patches (3, D, H, W) with a lesion inside each mask; all of one size, made in one batch.
+
+        progress(calls so far, calls in all) is called between network calls and may raise to cancel.
+        """
+        known = torch.from_numpy(np.stack([fill.unit for fill in fills]))
+        inside = torch.from_numpy(np.stack([fill.mask for fill in fills]))[:, None]
+        present = torch.tensor([name in contrasts for name in CONTRASTS])[:, None, None, None]
+        vectors = [condition(fill.texture, contrasts) for fill in fills]
+        cond = {
+            "histogram": torch.from_numpy(np.stack([v[0] for v in vectors])),
+            "presence": torch.from_numpy(np.stack([v[1] for v in vectors])),
+        }
+        plan = route(steps, jump, repeats)
+        run = sample(
+            self.denoiser,
+            SAMPLER,
+            plan,
+            noise=PerSample(tuple(fill.seed for fill in fills)),
+            shape=known.shape,
+            cond=cond,
+            guidance=[Clamp(-1, 1), KnownRegion(known, ~(inside & present))],
+            observers=[_counting(progress, plan.steps)] if progress else [],
+        )
+        return [row.numpy() for row in run.x]
+
+
+def _counting(progress: Callable[[int, int], None], total: int) -> Observer:
+    done = 0
+
+    def observe(state: RunState, step: Step, tr: Transition | None) -> None:
+        nonlocal done
+        done += step.move == "step"
+        progress(done, total)
+
+    return observe
+
+
+def lesion_gate(mask: Tensor, presence: Tensor) -> Tensor:
+    """Loss weight (B, 3, D, H, W): 1 in the lesion of a contrast that is there, 0 elsewhere."""
+    return mask.float() * presence[:, :, None, None, None]

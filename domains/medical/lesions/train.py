@@ -1,0 +1,196 @@
+"""Recipes of the lesion app: `suite train medical/lesions`.
+
+Data: the MS patients 07 and 19 (Lesjak et al. 2018, CC-BY; folder below) and procedural phantoms. Subjects are made
+once and kept in the run's folder, so that a machine without the readers can train from them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from domains.medical.lesions.conditioning import BINS, CONTRASTS
+from domains.medical.lesions.model import LEVELS, NETWORK, WEIGHTS, denoiser, lesion_gate
+from domains.medical.lesions.operations import PRESETS
+from domains.medical.lesions.patches import LESJAK, LesionPatches, Subject, ms_patients, phantoms, textures
+from shared import checkpoints
+from shared.errors import UserError
+from shared.front.atomic import write_atomic
+from shared.networks.unet import UNet
+from shared.noise import stream
+from shared.training.loop import Batch, TrainSettings, fit
+
+DATA_VARIABLE = "SUITE_DATA"
+ROOT = Path(__file__).resolve().parents[3]
+REAL_SHARE = {"patient07": 0.25, "patient19": 0.35}  # chance of a patch from each; phantoms share the rest
+PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a recipe costs. steps of `rows` patches of `edge` voxels; how many phantoms the machine can hold."""
+
+    phantoms: int
+    steps: int
+    rows: int
+    edge: int
+    lr: float
+
+
+SIZES = {
+    "cpu": Size(phantoms=16, steps=6000, rows=8, edge=32, lr=4e-4),
+    "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
+}
+
+
+def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool = False) -> Path:
+    """Train, measure and write `out`/lesions.safetensors with its card; returns the path of the weights."""
+    recipe = SIZES[size]
+    subjects = prepared_subjects(out, recipe.phantoms)
+    presets = texture_presets(subjects)
+    network = new_network()
+    batches = LesionPatches(subjects, shares(subjects), recipe.edge, recipe.rows)
+    settings = TrainSettings(steps=recipe.steps, minutes=minutes, lr=recipe.lr, bf16=True, ema=0.999)
+    report = fit(network, lesion_loss, batches, settings=settings, out=out, resume=resume)
+    network.load_state_dict(dict(report.ema))
+    real = any(one.name.startswith("patient") for one in subjects)
+    card = {
+        "name": "medical/lesions",
+        "recipe": f"suite train medical/lesions --size {size} --minutes {minutes:g}",
+        "data": sources(real, recipe.phantoms),
+        "licence": "CC-BY 4.0" if real else "Apache-2.0",
+        "minutes": round(report.seconds / 60, 1),
+        "steps": report.step,
+        "metrics": {"training loss (v, squared, in the lesion)": round(report.loss, 5)},
+        "use": "Research use only. Not a medical device. Not for diagnosis or treatment.",
+        "failures": "Seen lesions of two patients with multiple sclerosis and of phantoms only; 1 mm brain MR.",
+        "presets": {
+            name: {c: [round(float(v), 5) for v in bins] for c, bins in texture.items()}
+            for name, texture in presets.items()
+        },
+    }
+    path = out / WEIGHTS.name
+    checkpoints.save(path, network, card)
+    return path
+
+
+def new_network(seed: int = 0) -> UNet:
+    """The network at its start, the same for the same seed."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+        return UNet(NETWORK)
+
+
+def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Squared error of v over the lesion, divided by the lesion's size: (B,).
+
+    The whole patch is noised and only the lesion is scored, as in LeFusion (equation of the lesion-focused loss).
+    """
+    model = denoiser(network)
+    x0, rows = batch["x0"], len(batch["x0"])
+    at = model.process.at(torch.randint(1, LEVELS + 1, (rows,), generator=generator, device=x0.device).cpu())
+    eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+    x = model.process.join(x0, eps, at)
+    cond = {name: batch[name] for name in ("histogram", "presence")}
+    said = network(x, at.t.to(x), cond)
+    gate = lesion_gate(batch["mask"], batch["presence"])
+    wrong = (said.float() - model.head.target(x, x0, at, None, model.process)).square()
+    return (gate * wrong).sum((1, 2, 3, 4)) / gate.sum((1, 2, 3, 4)).clamp_min(1)
+
+
+def shares(subjects: Sequence[Subject]) -> list[float]:
+    """Chance of each subject: the patients as in REAL_SHARE, the phantoms the rest in equal parts."""
+    fakes = sum(one.name not in REAL_SHARE for one in subjects)
+    rest = 1 - sum(REAL_SHARE.get(one.name, 0) for one in subjects)
+    return [REAL_SHARE.get(one.name, rest / max(fakes, 1)) for one in subjects]
+
+
+def texture_presets(subjects: Sequence[Subject]) -> dict[str, dict[str, NDArray]]:
+    """Faint, typical and bright: the three clusters of real lesion histograms by FLAIR brightness.
+
+    Clusters of the cumulative FLAIR histogram (their distance is that of moving intensity); the T1 and T2 histograms
+    of a preset are the means over the same lesions.
+    """
+    from domains.medical.lesions.evaluate import kmeans
+
+    real = [one for one in subjects if one.name in REAL_SHARE] or list(subjects)
+    rows, _ = textures(real)
+    _, labels = kmeans(np.cumsum(rows[:, 0], axis=1), len(PRESETS))
+    centres = [rows[labels == k].mean(0) for k in range(len(PRESETS))]
+    centres.sort(key=lambda centre: float((centre[0] * np.arange(BINS)).sum()))
+    return {
+        name: {c: centre[i] / centre[i].sum() for i, c in enumerate(CONTRASTS)}
+        for name, centre in zip(PRESETS, centres, strict=True)
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def data_folder() -> Path | None:
+    """Where the open MS brains are: $SUITE_DATA/medical/ms_brains, or shared/data beside the repository."""
+    base = Path(os.environ.get(DATA_VARIABLE) or ROOT.parent / "shared" / "data")
+    folder = base / "medical" / "ms_brains"
+    return folder if folder.is_dir() else None
+
+
+def sources(real: bool, fakes: int) -> list[dict[str, str]]:
+    """Data with licence and attribution, for the card."""
+    made = {
+        "name": f"{fakes} procedural brain phantoms (domains/medical/synthesis.py)",
+        "licence": "Apache-2.0; anatomy from the ICBM 152 template",
+        "attribution": "ICBM 152 2009a, Copyright McConnell Brain Imaging Centre, as shipped with nilearn",
+    }
+    taken = {"name": "MS brains, patients 07 and 19", "licence": "CC-BY", "attribution": LESJAK}
+    return [taken, made] if real else [made]
+
+
+def prepared_subjects(out: Path, fakes: int) -> list[Subject]:
+    """Patients (where the data is) and phantoms, made once and kept in `out`/subjects.safetensors."""
+    path = out / "subjects.safetensors"
+    if not path.exists():
+        folder = data_folder()
+        subjects = (ms_patients(folder) if folder else []) + phantoms(fakes, PHANTOM_SEED)
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda file: _keep(file, [cropped(one) for one in subjects]))
+    return _kept(path)
+
+
+def cropped(one: Subject, margin: int = 24) -> Subject:
+    """The part of a subject within `margin` voxels of a lesion: all that a patch can show."""
+    places = np.argwhere(one.lesions)
+    low = np.maximum(places.min(0) - margin, 0)
+    high = np.minimum(places.max(0) + margin + 1, one.lesions.shape)
+    low = np.maximum(np.minimum(low, high - 64), 0)
+    block = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return Subject(one.name, one.unit[(slice(None), *block)].copy(), one.present, one.lesions[block].copy())
+
+
+def _keep(path: Path, subjects: Sequence[Subject]) -> None:
+    tensors: dict[str, NDArray] = {}
+    for one in subjects:
+        tensors |= {
+            f"{one.name}/unit": np.ascontiguousarray(one.unit),
+            f"{one.name}/lesions": np.ascontiguousarray(one.lesions),
+            f"{one.name}/present": one.present,
+        }
+    save_file(tensors, path, metadata={"names": json.dumps([one.name for one in subjects])})
+
+
+def _kept(path: Path) -> list[Subject]:
+    try:
+        tensors: Mapping[str, Any] = load_file(path)
+    except Exception as error:  # safetensors has its own error type for every way a file can be broken
+        raise UserError("cannot be read", where=str(path), remedy="remove it; it will be made again") from error
+    names = sorted({name.split("/")[0] for name in tensors})
+    return [Subject(n, tensors[f"{n}/unit"], tensors[f"{n}/present"], tensors[f"{n}/lesions"]) for n in names]
