@@ -113,9 +113,9 @@ def invoke(entry: click.Command, args: Sequence[str], *, program: str) -> int:
         return _say(error.format_message(), BAD_INPUT)
     except (Cancelled, KeyboardInterrupt, click.Abort):
         return _say("stopped; nothing was written", STOPPED)
-    except BrokenPipeError:  # the reader of our output left (``| head``): nothing is wrong
+    except BrokenPipeError:  # the reader of our output left (``| head``): no words for it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
