@@ -177,6 +177,13 @@ def test_more_than_fifteen_mebibytes_are_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(saved):
+    with saved[0].open("r+b") as file:
+        file.truncate(checkpoints.LARGEST + 1)
+    with pytest.raises(UserError, match=r"15\.0 MiB, 15 are allowed"):
+        checkpoints.load(saved[0])
+
+
 def test_a_full_disk_leaves_the_old_checkpoint_untouched(saved, monkeypatch):
     path, _ = saved
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}

@@ -111,6 +111,15 @@ def test_noise_is_standard_and_times_cover_the_clock():
     assert firsts.mean().item() == pytest.approx(50, abs=5) and firsts.min() < 3 and firsts.max() > 97
 
 
+def test_the_noise_follows_the_law_of_the_process():
+    """Student-t of 8 degrees of freedom: variance 8 / 6, one scale a row."""
+    network, process = Says(torch.zeros(4096, 8)), with_law(edm(10.0), StudentT(8))
+    denoising(Denoiser(network, process, x0_head()), torch.zeros(4096, 8), generator(), times=middle)
+    n = network.x / process.at(middle(process, 4096, None)).sigma[:, None]
+    assert n.square().mean().item() == pytest.approx(8 / 6, abs=0.08)
+    assert n.square().mean(1).var() > 0.5  # rows of a Gaussian would have 2 / 8
+
+
 def test_a_mask_gates_the_loss_and_small_lesions_count_as_much_as_large_ones():
     x0, mask = torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, 8, 8)
     mask[0, :, :1, :1], mask[1, :, :4, :4] = 1, 1  # 1 entry, 16 entries, none

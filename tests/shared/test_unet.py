@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from shared.errors import UserError
-from shared.networks.layers import TimeEmbedding, depth_to_space, space_to_depth
+from shared.networks.layers import ResidualBlock, TimeEmbedding, depth_to_space, space_to_depth
 from shared.networks.unet import UNet, UNetConfig
 
 torch.set_num_threads(1)
@@ -53,6 +54,7 @@ def test_a_fresh_network_says_zero_and_ignores_its_conditions():
     network = make(vectors={"histogram": 4})
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(network(x, torch.rand(2), {"histogram": torch.rand(2, 4)}), torch.zeros_like(x))
+    assert not any(p.any() for name, p in network.named_parameters() if ".film." in name)
     with torch.no_grad():
         network.head.weight.normal_()
     one, two = (network(x, torch.full((2,), t), {"histogram": torch.full((2, 4), t)}) for t in (0.1, 0.9))
@@ -170,6 +172,26 @@ def test_sites_are_called_once_each_in_the_order_of_their_list():
         module.register_forward_hook(lambda *_, name=name: called.append(name))
     network(torch.randn(1, 1, 8, 8), torch.rand(1), {})
     assert called == list(network.sites())
+
+
+def test_what_the_skips_carry_reaches_the_output():
+    network = stirred(make(channels=(8, 16, 16)))
+    x, t = torch.randn(1, 1, 8, 8), torch.rand(1)
+    base = network(x, t, {})
+    for name in ("skip.0", "skip.1"):
+        handle = network.sites()[name].register_forward_hook(lambda module, inputs, out: 0 * out)
+        assert (network(x, t, {}) - base).abs().max() > 1e-3
+        handle.remove()
+
+
+def test_the_embedding_scales_and_shifts_every_block():
+    block = ResidualBlock(2, 8, 4, groups=4, dropout=0.0, factorised=False)
+    nn.init.dirac_(block.conv_out.weight)
+    x, embedding = torch.randn(1, 8, 4, 4), torch.zeros(1, 4)
+    h = block.norm_out(block.conv_in(nn.functional.silu(block.norm_in(x))))
+    with torch.no_grad():
+        block.film.bias[:8], block.film.bias[8:] = 0.5, -0.25  # scale, shift
+    torch.testing.assert_close(block(x, embedding) - x, nn.functional.silu(1.5 * h - 0.25))
 
 
 def test_a_config_survives_json_and_gives_the_same_network():
