@@ -249,7 +249,7 @@ def vp(schedule: str = "linear", levels: int | None = None, *, low: float = 1e-4
     """
     if schedule == "angle":
         return Process(
-            a=lambda t: torch.where(t == 1, torch.zeros_like(t), torch.cos(t * math.pi / 2)),
+            a=lambda t: torch.sin((1 - t) * math.pi / 2),  # cos(pi t / 2), and exactly 0 at t = 1
             sigma=lambda t: torch.sin(t * math.pi / 2),
             name="vp angle",
         )

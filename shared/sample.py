@@ -88,7 +88,9 @@ class Ask:
         if own:
             with torch.enable_grad():
                 leaf = pred.x0.detach().requires_grad_()
-                total = sum(g.energy(pred.with_x0(leaf), step, self._own(name)).sum() for name, g in own)
+                total = torch.stack(
+                    [g.energy(pred.with_x0(leaf), step, self._own(name)).sum() for name, g in own]
+                ).sum()
                 (down,) = torch.autograd.grad(total, leaf)
             moved = moved - lin((at.sigma**2 / (at.a**2 + at.sigma**2), down))
         for applies in ("score", "step"):
@@ -96,14 +98,16 @@ class Ask:
             if not own:
                 continue
             with torch.enable_grad():
-                total = sum(g.energy(pred, step, self._own(name)).sum() for name, g in own)
-                (down,) = torch.autograd.grad(total, x, retain_graph=applies == "score")
+                (down,) = torch.autograd.grad(self._energy(own, pred, step), x, retain_graph=applies == "score")
             self.denoiser.spent.backprops += 1
             if applies == "step":
                 grad = down
             else:
                 moved = moved - lin((at.sigma**2 / at.a, down))
         return pred.with_x0(moved), grad
+
+    def _energy(self, energies: Sequence[tuple[str, Guidance]], pred: Prediction, step: Step) -> Tensor:
+        return torch.stack([g.energy(pred, step, self._own(name)).sum() for name, g in energies]).sum()
 
 
 def plan(denoiser: Denoiser, acting: Sequence[Guidance], cond: Cond | None) -> dict[Denoiser, dict[str, Query]]:
@@ -256,10 +260,10 @@ def cost(
         t, s = grid.points[i], grid.points[j]
         for at in (t, s)[: sampler.evaluations(t, s)]:
             acting = [g for g in guidance if g.active(at)]
-            for queries in plan(denoiser, acting, cond).values():
+            for asked, queries in plan(denoiser, acting, cond).items():
                 calls += len(queries)
                 batches += len(
-                    {_shapes(query.cond if query.cond is not None else denoiser.null) for query in queries.values()}
+                    {_shapes(query.cond if query.cond is not None else asked.null) for query in queries.values()}
                 )
             backprops += len({g.applies for g in acting if g.grad == "x"})
     return Cost(calls, batches, backprops)
@@ -307,12 +311,15 @@ def check(
     stop: int | None = None,
 ) -> None:
     """Raise before the first call when the parts of a run do not fit, in a sentence with the remedy."""
-    if grid.process is not denoiser.process and grid.process.name != denoiser.process.name:
-        raise ValueError(f"the grid walks a {grid.process.name} process, the denoiser knows {denoiser.process.name}")
+    for known in (denoiser, *plan(denoiser, guidance, cond)):
+        if not _same(known.process, grid):
+            raise ValueError(
+                f"the grid walks a {grid.process.name} process, the denoiser knows {known.process.name}, and they "
+                "differ in a, b, sigma or the noise law on this grid; make the grid from the denoiser's process"
+            )
     if grid.process.b is not None and y is None and (run is None or run.y is None):
         raise ValueError(f"the {grid.process.name} process has a known end: pass y")
     fit(parts(denoiser, sampler, grid, guidance))
-    plan(denoiser, guidance, cond)
     if grid.direction == "encode" and (grid.points[0].noiseless or grid.points[-1].noiseless):
         raise ValueError("encoding needs sigma > 0 at both ends: start the grid a little above the clean end")
     for i, j in zip(grid.route, grid.route[1:], strict=False):
@@ -323,6 +330,19 @@ def check(
     for name, place in (("run.k", run.k if run else 0), ("stop", length if stop is None else stop)):
         if not 0 <= place <= length:
             raise ValueError(f"{name} = {place} lies outside the route 0..{length}")
+
+
+def _same(process: Process, grid: Grid) -> bool:
+    """Whether a process has the coefficients of the grid's own at every point of it."""
+    if process is grid.process:
+        return True
+    low, high = sorted(process.ends)
+    if process.law != grid.process.law or bool(((grid.t < low) | (grid.t > high)).any()):
+        return False
+    pairs = ((process.at(point.t), point) for point in grid.points)
+    return all(
+        torch.equal(getattr(mine, name), getattr(point, name)) for mine, point in pairs for name in ("a", "b", "sigma")
+    )
 
 
 def _stands(denoiser: Denoiser, at: Point) -> None:

@@ -64,6 +64,10 @@ class DDIM:
 
     @property
     def order(self) -> int:
+        """0 for a constant fraction above 0: such a step injects as much noise however short it is, so more steps do
+        not bring the run nearer to the law (consistency samplers, which take few steps)."""
+        if not isinstance(self.fraction, str) and self.fraction > 0:
+            return 0
         return self.filter.order if self.filter is not None else 1
 
     def evaluations(self, t: Point, s: Point) -> int:

@@ -21,7 +21,8 @@ class Heun:
 
     coordinate   "sigma": d(u/a) = eps d(sigma/a), good for noise that starts and ends anywhere with a > 0;
                  "time": dx = velocity dt, for flows, for processes that start at a = 0, and for pair heads
-    The step into the clean end is a plain Euler (DDIM) step.
+    The step into the clean end is a plain Euler (DDIM) step. The clock of a table has kinks at its levels, where "time"
+    falls to order 1; "sigma" does not see them.
     """
 
     coordinate: Literal["sigma", "time"] = "sigma"
@@ -44,6 +45,12 @@ class Heun:
         return 2
 
     def law(self, t: Point, s: Point, grid: Grid, own: Own) -> Law | None:
+        """None: the transition depends on the network. Raises where the step cannot be made at all."""
+        if t.noiseless:
+            raise ValueError(
+                f"no noise can be told apart at t = {t.t.tolist()}, where sigma = 0; start the grid inside, or use "
+                "DDIM(1.0)"
+            )
         return None
 
     def step(self, ask: Ask, x: Tensor, step: Step, grid: Grid, own: Own) -> Transition:
