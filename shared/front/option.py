@@ -205,6 +205,8 @@ def _word(option: Option, value: Any) -> str:
 
 def _file(option: Option, value: Any) -> str:
     path = _path(option, value)
+    if path in option.examples:  # the bare name: no file has it, for files need an ending
+        path = EXAMPLE + path
     if path.startswith(EXAMPLE):
         if path.removeprefix(EXAMPLE) not in option.examples:
             raise option._refuse(path, "is not an example")

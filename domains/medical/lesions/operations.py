@@ -38,12 +38,12 @@ class AddLesions(Settings):
     label: str | None = option(
         None, kind="file", suffixes=NIFTI, help="Lesions that the scan already has; the label of the result joins both."
     )
-    texture: str = option("typical", choices=PRESETS, help="How bright the lesions are, learned from real ones.")
-    texture_file: str | None = option(
-        None,
+    texture: str = option(
+        "example:typical",
         kind="file",
         suffixes=(".json",),
-        help="Own histograms instead of a preset: {contrast: 16 shares over -5 to 5 robust deviations}.",
+        examples=PRESETS,
+        help="How bright: a preset learned from real lesions, or own histograms {contrast: 16 shares}.",
     )
     count: int = option(1, low=1, high=20, unit="variations", help="How many variations to make.")
     seed: int = option(0, kind="seed", help="Same seed, same lesions; variation k uses seed + k.")

@@ -134,10 +134,10 @@ def load_model(path: str | None) -> LesionModel:
 
 def wanted_texture(settings: AddLesions, model: LesionModel, contrasts: tuple[str, ...]) -> Texture:
     """The histograms asked for: a preset of the card, or the user's file."""
-    if settings.texture_file:
-        return read_texture(settings.texture_file, contrasts)
-    presets = model.card["presets"]
-    return {name: np.asarray(presets[settings.texture][name], np.float32) for name in contrasts}
+    preset = settings.texture.removeprefix("example:")
+    if preset == settings.texture:
+        return read_texture(settings.texture, contrasts)
+    return {name: np.asarray(model.card["presets"][preset][name], np.float32) for name in contrasts}
 
 
 def _checkpoint(settings: AddLesions) -> Path:
