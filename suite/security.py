@@ -176,6 +176,8 @@ async def _answer(scope: dict[str, Any], send: Any, status: int, sentence: str) 
 
 def _name(host: str) -> str:
     """The host of a ``Host`` header without its port, in lower case; empty when it is malformed."""
+    if any(sign in host for sign in "@/?# "):
+        return ""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

@@ -1,0 +1,99 @@
+"""The command line as a whole: help is quick and light, every mistake is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suite.apps import DOMAINS, built_apps, domain_built
+from suite.cli import OWN, main
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "gradio", "numpy", "matplotlib", "nibabel", "monai", "fastapi", "accelerate")
+GROUPS = [[], *([name] for name in OWN), ["papers", "run"], *([name] for name in DOMAINS if domain_built(name))]
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=" ".join)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys; from suite.cli import main; code = main(sys.argv[1:]);"
+        f"found = sorted(set({HEAVY!r}) & set(sys.modules)); sys.exit(f'imported {{found}}' if found else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: suite" in done.stdout
+
+
+def test_the_root_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for name in (*OWN, *(domain for domain in DOMAINS if domain_built(domain))):
+        assert f"\n  {name}" in printed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("suite 0.")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["paperz"], "suite: no command 'paperz'; did you mean papers?"),
+        (["zzz"], "the commands are hub, apps"),
+        (["--wrong"], "No such option '--wrong'"),
+        (["papers", "run"], "Missing argument 'SLUG'"),
+        (["papers", "run", "nothing"], "no paper 'nothing'; see the slugs in: suite papers"),
+        (["train", "medical/hearts"], "no recipe 'medical/hearts'; the recipes are medical/lesions"),
+        (["train", "medical/lesions", "--minutes", "0"], "0.0 is not in the range x>0"),
+        (["hub", "--host", "0.0.0.0"], "can be reached from other machines and has no password; add --password-file"),
+        (["hub", "--port", "99999"], "99999 is not in the range 0<=x<=65535"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+@pytest.mark.parametrize("domain", [name for name in DOMAINS if not domain_built(name)])
+def test_a_domain_that_is_not_built_says_so(domain: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([domain, "anything"]) == 2
+    assert f"{domain} is not built yet" in capsys.readouterr().err
+
+
+def test_training_into_a_filled_folder_needs_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state").touch()
+    assert main(["train", "medical/lesions", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "add --resume" in said or "which is not there" in said
+
+
+def test_apps_are_listed_with_their_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["apps", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["app"] for row in listed] == [app.slug for app in built_apps()]
+    assert main(["apps"]) == 0
+    assert "not built yet: " in capsys.readouterr().out
+
+
+def test_models_are_listed_with_their_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out
+    assert main(["models", "--json"]) == 0
+    for card in json.loads(capsys.readouterr().out):
+        assert (ROOT / card["file"]).is_file()

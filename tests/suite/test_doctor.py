@@ -1,0 +1,42 @@
+"""The doctor: every part ok, warn or fail, and a remedy whenever it is not ok."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from suite import doctor
+from suite.cli import main
+from suite.doctor import Finding, findings
+
+
+def test_every_part_is_looked_at_and_a_trouble_has_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    found = [Finding(**row) for row in json.loads(capsys.readouterr().out)]
+    parts = {finding.part for finding in found}
+    assert {"python", "torch", "gradio", "mcp", "device", "threads", "memory", "bf16", "port", "disk"} <= parts
+    for finding in found:
+        assert finding.level in ("ok", "warn", "fail") and finding.message
+        assert bool(finding.remedy) == (finding.level != "ok"), finding
+    assert code == (1 if any(finding.level == "fail" for finding in found) else 0)
+
+
+def test_a_port_in_use_is_seen() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (finding,) = doctor._port(port)
+    assert finding.level == "warn" and f"--port {port + 1}" in finding.remedy
+
+
+def test_a_check_that_breaks_is_a_failed_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(doctor, "_device", broken)
+    monkeypatch.setattr(doctor, "_bf16", lambda: iter(()))
+    finding = next(finding for finding in findings() if finding.part == "device")
+    assert finding.level == "fail" and "no such device" in finding.message and finding.remedy
