@@ -141,7 +141,8 @@ def render(
 ) -> NDArray:
     """One plane through a voxel, (height, width, 3) uint8.
 
-    values, affine   (RAS shape) numbers and their affine;  voxel  RAS index that the slice and the cross-hair go through
+    values, affine   (RAS shape) numbers and their affine
+    voxel            RAS index that the slice and the cross-hair go through
     window, level    width and centre of the range of values that is spread over black to white
     overlays         masks drawn with `opacity` (0 to 1) and an outline;  mark  a word burnt into a corner
     letters          draw orientation letters, the position in mm and a bar of 10 mm;  text  height of letters in pixels
