@@ -1,0 +1,158 @@
+"""What README and CONTRIBUTING show works as shown: the code runs, the links lead somewhere, the tables are true."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from suite import papers
+from suite.apps import APPS, DOMAINS
+from tests.conftest import ROOT
+from tests.house.rules import files_of_the_tree
+
+FENCE = re.compile(r"^```python(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def code_of(page: str, kind: str) -> str:
+    """All Python blocks of a page that carry one word, joined."""
+    blocks = [m["code"] for m in FENCE.finditer((ROOT / page).read_text()) if m["kind"].strip() == kind]
+    assert blocks, f"{page} has no block {kind!r}"
+    return "\n".join(blocks)
+
+
+def run_code(code: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The code as a module of its own, run from a file as a reader would."""
+    file = folder / f"{name}.py"
+    file.write_text(code)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_quick_start_has_twelve_lines_and_keeps_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = code_of("README.md", "")
+    assert len(code.strip().splitlines()) == 12
+    x = run_code(code, "quick_start", tmp_path, monkeypatch).run.x
+    assert x.shape == (500, 2)
+    torch.testing.assert_close(x.sum(1), torch.full((500,), 2.5), atol=1e-5, rtol=0)
+    assert x.std(0).min() > 0  # 500 samples, not one
+
+
+def test_sampler_example_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = run_code(code_of("CONTRIBUTING.md", "sampler"), "midpoint", tmp_path, monkeypatch)
+    module.test_midpoint_has_the_order_and_the_calls_it_declares()
+    monkeypatch.setattr(module.Midpoint, "order", 1)
+    with pytest.raises(AssertionError):  # its check can fail
+        module.check_order(lambda steps: steps**-2.0, declared=module.Midpoint.order, steps=(8, 16, 32, 64, 128))
+
+
+def test_paper_example_runs_through_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = json.loads((papers.LEDGER / "bdia.json").read_text())
+    name = "suite.experiments.second_order"
+    entry |= {"slug": "second-order", "status": "built", "module": name, "threshold": 0.5, "rule": "ratio of errors"}
+    (tmp_path / "second-order.json").write_text(json.dumps(entry))
+    monkeypatch.setattr(papers, "LEDGER", tmp_path)
+    module = run_code(code_of("CONTRIBUTING.md", "paper"), name, tmp_path, monkeypatch)
+    module.__spec__ = importlib.util.spec_from_loader(name, loader=None)
+    result = papers.run_experiment("second-order", seed=3, out=tmp_path / "out")
+    assert result["status"] == "held" and result["measured"] < 0.5 * result["baseline"]
+    assert result["negative_control"] == pytest.approx(result["baseline"], rel=1e-9)
+    assert (tmp_path / "out" / "second-order.png").stat().st_size > 0
+
+
+def test_app_example_runs_as_a_command_and_builds_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shared.front.command import invoke
+    from shared.front.jobs import JobRunner
+
+    module = run_code(code_of("CONTRIBUTING.md", "app"), "example_app", tmp_path, monkeypatch)
+    out = tmp_path / "points"
+    assert invoke(module.app, ["--count", "50", "--out", str(out)], program="suite example") == 0
+    assert len((out / "points.csv").read_text().splitlines()) == 50
+    again = ["--settings", str(out / "points.json"), "--out", str(tmp_path / "again")]
+    assert invoke(module.app, again, program="suite example") == 0
+    assert (tmp_path / "again" / "points.csv").read_bytes() == (out / "points.csv").read_bytes()
+    assert invoke(module.app, ["--count", "0", "--out", str(tmp_path / "none")], program="suite example") == 2
+    assert not (tmp_path / "none").exists()
+
+    async def build() -> Any:
+        return module.page(JobRunner())
+
+    blocks = asyncio.run(build())  # outside of an event loop Gradio makes loops that it never closes
+    assert "Mean of the points" in {getattr(block, "label", None) for block in blocks.blocks.values()}
+
+
+# -- what the pages say about the repository -------------------------------------------------------
+
+
+def pages() -> list[Path]:
+    """Markdown of the repository."""
+    return [path for path in files_of_the_tree() if path.suffix == ".md"]
+
+
+def test_every_link_to_a_file_leads_to_a_file() -> None:
+    links = [
+        (page, target)
+        for page in pages()
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        if "://" not in target
+    ]
+    assert len(links) >= 5
+    broken = [f"{page.relative_to(ROOT)} -> {target}" for page, target in links if not (page.parent / target).exists()]
+    assert not broken
+
+
+def test_table_of_apps_says_what_the_registry_says() -> None:
+    rows = re.findall(r"^\| `([\w/]+)` \| .* \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    expected = {app.slug: "ready" if app.built else "being built" for app in APPS}
+    waiting = set(DOMAINS) - {app.domain for app in APPS}
+    assert dict(rows) == expected | dict.fromkeys(waiting, "not built yet")
+
+
+def test_bare_make_explains_every_target() -> None:
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets is not None
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in said.splitlines()] == [t for t in targets[1].split() if t != "help"]
+
+
+def test_every_make_target_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target for page in pages() for target in re.findall(r"(?:`|^ {4})make ([a-z]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_commands_of_the_readme_are_the_ones_make_runs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    said = subprocess.run(
+        ["make", "-n", "-W", "pyproject.toml", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    installs = [line for line in said.stdout.splitlines() if "pip install" in line]
+    assert len(installs) == 2
+    assert all(line in readme for line in installs)
+
+
+def test_citation_and_package_agree_on_version_and_licence() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {project['version']}\n" in citation and f"license: {project['license']}\n" in citation
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
