@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml requirements/lock.txt | $(BIN)/uv
 	@touch $(STAMP)
 
 demo: setup
-	$(BIN)/suite hub
+	$(BIN)/suite hub --open
 
 test: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal --durations=20 tests
