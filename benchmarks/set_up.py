@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from suite.measured import ROOT, record
+from shared.measured import ROOT, record
 
 
 def received() -> int:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from suite.measured import ROOT, record
+from shared.measured import ROOT, record
 
 RUNS = 7
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
+from shared.measured import load, number, record
 from suite import measured
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A small repository: one recorded file, one page that quotes it and has not been filled yet."""
-    measured.record(
+    record(
         "speed",
         {
             "call": {"value": 0.10987, "unit": "s", "digits": 2, "low": 0.101, "high": 0.121},
@@ -89,7 +90,7 @@ def test_markers_inside_a_code_block_stay_as_they_are(tree: Path) -> None:
 
 
 def test_record_says_where_the_numbers_come_from(tree: Path) -> None:
-    page = measured.load(tree / "docs" / "measured")["speed"]
+    page = load(tree / "docs" / "measured")["speed"]
     assert page["command"] == "make bench" and page["machine"] and page["commit"] and page["load"] >= 0
     assert "make bench" in measured.fill("<!-- measured speed --><!-- / -->", {"speed": page})
 
@@ -97,17 +98,17 @@ def test_record_says_where_the_numbers_come_from(tree: Path) -> None:
 def test_file_without_its_origin_is_refused(tree: Path) -> None:
     (tree / "docs" / "measured" / "typed.json").write_text('{"entries": {}}')
     with pytest.raises(UserError, match="lacks command"):
-        measured.load(tree / "docs" / "measured")
+        load(tree / "docs" / "measured")
 
 
 def test_entry_that_no_page_could_show_is_refused_when_recorded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a value nor columns"):
-        measured.record("empty", {"x": {"unit": "s"}}, command="x", folder=tmp_path)
+        record("empty", {"x": {"unit": "s"}}, command="x", folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_numbers_are_rounded_to_significant_digits() -> None:
-    shown = [measured.number(value, 3) for value in (1234.5, 0.00123456, 99.96, -2.5, 0.0, 7, None, "text")]
+    shown = [number(value, 3) for value in (1234.5, 0.00123456, 99.96, -2.5, 0.0, 7, None, "text")]
     assert shown == ["1230", "0.00123", "100", "-2.50", "0", "7", "-", "text"]
 
 
