@@ -226,6 +226,7 @@ class Denoiser:
     coupling  "independent", or how x0 and eps were paired in training; anything else voids the score
     null      the condition that stands for none; default: no condition at all
     max_rows  largest batch handed to the network at once
+    autocast  dtype in which the network computes (bfloat16 where it is faster: shared/precision.py), None as it is
     """
 
     gives = frozenset({"differentiable"})
@@ -239,9 +240,10 @@ class Denoiser:
         coupling: str = "independent",
         null: Cond | None = None,
         max_rows: int | None = None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         self.network, self.process, self.head = network, process, head
-        self.coupling, self.null, self.max_rows = coupling, null, max_rows
+        self.coupling, self.null, self.max_rows, self.autocast = coupling, null, max_rows, autocast
         self.spent = Spent()
 
     def predict(
@@ -280,7 +282,8 @@ class Denoiser:
         dtype = x.dtype if weight is None else weight.dtype
         rows = x.shape[0]
         x_in = x if self.head.c_in is _one else x * shaped(self.head.c_in(at), x)
-        time = self.head.c_time(at).to(device=x.device, dtype=dtype).expand(rows)
+        clock_dtype = torch.float64 if dtype == torch.float64 else torch.float32  # half precision confuses levels
+        time = self.head.c_time(at).to(device=x.device, dtype=clock_dtype).expand(rows)
         if copies > 1:
             x_in = x_in.repeat(copies, *(1,) * (x.ndim - 1))
             time = time.repeat(copies)
@@ -289,7 +292,8 @@ class Denoiser:
         parts = []
         for first in range(0, rows * copies, size):
             chunk = slice(first, first + size)
-            said = self.network(x_in[chunk], time[chunk], {key: value[chunk] for key, value in cond.items()})
+            with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+                said = self.network(x_in[chunk], time[chunk], {key: value[chunk] for key, value in cond.items()})
             parts.append(said if isinstance(said, tuple) else (said, {}))
             self.spent.batches += 1
         if len(parts) == 1:
@@ -327,4 +331,5 @@ def replace_network(denoiser: Denoiser, network: nn.Module) -> Denoiser:
         coupling=denoiser.coupling,
         null=denoiser.null,
         max_rows=denoiser.max_rows,
+        autocast=denoiser.autocast,
     )

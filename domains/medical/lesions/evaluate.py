@@ -71,19 +71,21 @@ def texture_control(
         for k in range(repeats)
     ]
     made: list[NDArray] = []
+    first_contrast = contrasts[0]
     for first in range(0, len(fills), batch):
         some = fills[first : first + batch]
         patches = model.fill([fill for _, fill in some], contrasts, steps=steps)
-        lead = CONTRASTS.index(contrasts[0])
-        made += [histogram(patch[lead], fill.mask) for patch, (_, fill) in zip(patches, some, strict=True)]
+        made += [
+            histogram(patch[CONTRASTS.index(first_contrast)], fill.mask)
+            for patch, (_, fill) in zip(patches, some, strict=True)
+        ]
     asked = [name for name, _ in fills]
-    lead = contrasts[0]
     shuffled = list(np.random.default_rng(seed).permutation(asked))
     return TextureControl(
-        nearest=_nearest(asked, made, presets, lead),
-        correlation=_correlation(asked, made, presets, lead),
-        nearest_shuffled=_nearest(shuffled, made, presets, lead),
-        correlation_shuffled=_correlation(shuffled, made, presets, lead),
+        nearest=_nearest(asked, made, presets, first_contrast),
+        correlation=_correlation(asked, made, presets, first_contrast),
+        nearest_shuffled=_nearest(shuffled, made, presets, first_contrast),
+        correlation_shuffled=_correlation(shuffled, made, presets, first_contrast),
         lesions=len(made),
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +26,13 @@ from shared.guidance.clamp import Clamp
 from shared.guidance.known_region import KnownRegion
 from shared.networks.unet import UNetConfig
 from shared.noise import PerSample
+from shared.precision import fast_dtype
 from shared.process import Process, vp
 from shared.run import Observer, RunState, Step, Transition
 from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM
 
+RECIPE = "medical/lesions"
 LEVELS = 300
 WEIGHTS = Path(__file__).parent / "checkpoints" / "lesions.safetensors"
 SAMPLER = DDIM("ancestral")
@@ -50,9 +53,9 @@ def process() -> Process:
     return vp("cosine", LEVELS)
 
 
-def denoiser(network: nn.Module) -> Denoiser:
+def denoiser(network: nn.Module, autocast: torch.dtype | None = None) -> Denoiser:
     """The network as the core sees it."""
-    return Denoiser(network, process(), v_head())
+    return Denoiser(network, process(), v_head(), autocast=autocast)
 
 
 def route(steps: int = 60, jump: int = 2, repeats: int = 2) -> Grid:
@@ -74,16 +77,24 @@ class Fill:
 
 
 class LesionModel:
-    """A trained network and its card."""
+    """A trained network and its card; computes in bfloat16 where that is faster, unless told otherwise."""
 
-    def __init__(self, network: nn.Module, card: dict) -> None:
-        self.denoiser, self.card = denoiser(network.eval()), card
+    def __init__(self, network: nn.Module, card: dict[str, Any], *, autocast: torch.dtype | None = None) -> None:
+        self.denoiser, self.card = denoiser(network.eval(), autocast), card
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = WEIGHTS) -> LesionModel:
-        """The shipped model, or another checkpoint of the same kind; refused when it was altered."""
-        network, card = checkpoints.load(path)
-        return cls(network, card)
+    def from_pretrained(cls, path: str | Path = WEIGHTS, *, precise: bool = False) -> LesionModel:
+        """The shipped model, or another checkpoint of the same kind; refused when it was altered.
+
+        precise   compute in float32 even where bfloat16 is faster
+        """
+        network, card = checkpoints.load(path, recipe=RECIPE)
+        return cls(network, card, autocast=None if precise else fast_dtype())
+
+    @property
+    def dtype(self) -> str:
+        """The word for the number type the network computes in."""
+        return str(self.denoiser.autocast or torch.float32).removeprefix("torch.")
 
     def calls(self, steps: int = 60, jump: int = 2, repeats: int = 2) -> int:
         """Network calls of one synthesis."""

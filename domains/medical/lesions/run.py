@@ -65,6 +65,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
             operation,
             settings,
             threads=torch.get_num_threads(),
+            dtype=model.dtype,
             checkpoint=_checkpoint(settings),
             sources=[v.path for v in volumes.values() if v.path],
             packages=("nibabel", "scipy"),

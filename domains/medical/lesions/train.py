@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from domains.medical.lesions.conditioning import BINS, CONTRASTS
-from domains.medical.lesions.model import LEVELS, NETWORK, WEIGHTS, denoiser, lesion_gate
+from domains.medical.lesions.model import LEVELS, NETWORK, RECIPE, WEIGHTS, denoiser, lesion_gate
 from domains.medical.lesions.operations import PRESETS
 from domains.medical.lesions.patches import LESJAK, LesionPatches, Subject, ms_patients, phantoms, textures
 from shared import checkpoints
@@ -48,7 +48,7 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=6000, rows=8, edge=32, lr=4e-4),
+    "cpu": Size(phantoms=16, steps=4000, rows=8, edge=24, lr=6e-4),
     "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
 }
 
@@ -65,8 +65,9 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     network.load_state_dict(dict(report.ema))
     real = any(one.name.startswith("patient") for one in subjects)
     card = {
-        "name": "medical/lesions",
-        "recipe": f"suite train medical/lesions --size {size} --minutes {minutes:g}",
+        "name": RECIPE,
+        "recipe": RECIPE,
+        "command": f"suite train {RECIPE} --size {size}",
         "data": sources(real, recipe.phantoms),
         "licence": "CC-BY 4.0" if real else "Apache-2.0",
         "minutes": round(report.seconds / 60, 1),

@@ -1,0 +1,171 @@
+"""The parts of the lesion app: intensity scale, histograms, placement, patches, the plan of calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from domains.medical.lesions.conditioning import (
+    BINS,
+    Scale,
+    brain_mask,
+    condition,
+    histogram,
+    jittered,
+    mean_of,
+    read_texture,
+)
+from domains.medical.lesions.model import Fill, LesionModel, route
+from domains.medical.lesions.patches import LesionPatches, Subject
+from domains.medical.lesions.placement import lesions_of, sites_of
+from domains.medical.lesions.train import lesion_loss, new_network
+from shared.errors import UserError
+from tests.medical.lesion_world import ball, untrained
+
+
+def test_scale_does_not_depend_on_gain_and_offset_of_the_scanner() -> None:
+    rng = np.random.default_rng(0)
+    values = np.zeros((20, 20, 20), np.float32)
+    values[4:16, 4:16, 4:16] = 100 + 20 * rng.standard_normal((12, 12, 12))
+    brain = brain_mask(values)
+    assert brain.sum() == 12**3
+    unit = Scale.of(values, brain).to_unit(values)
+    louder = np.where(brain, 3 * values + 7, 0).astype(np.float32)
+    np.testing.assert_allclose(Scale.of(louder, brain).to_unit(louder)[brain], unit[brain], atol=1e-5)
+
+
+def test_scale_goes_to_units_and_back() -> None:
+    scale = Scale(80.0, 50.0)
+    values = np.linspace(31, 129, 50, dtype=np.float32)
+    np.testing.assert_allclose(scale.from_unit(scale.to_unit(values)), values, rtol=1e-6)
+
+
+def test_histogram_is_shares_of_sixteen_bins_over_the_range() -> None:
+    unit = np.linspace(-1, 1, 1600).reshape(1, 40, 40)
+    shares = histogram(unit, np.ones_like(unit, bool))
+    assert shares.shape == (BINS,)
+    np.testing.assert_allclose(shares, 1 / BINS, atol=1e-3)
+    assert histogram(unit, np.zeros_like(unit, bool)).sum() == 0
+    assert mean_of(np.eye(BINS)[0]) == pytest.approx(-1 + 1 / BINS)
+
+
+def test_jitter_stays_within_a_tenth_of_each_bin_and_sums_to_one() -> None:
+    wanted = np.array([0.5, 0.3, 0.2] + [0] * 13)
+    for seed in range(20):
+        moved = jittered(wanted, np.random.default_rng(seed))
+        assert moved.sum() == pytest.approx(1, abs=1e-6)
+        assert (np.abs(moved - wanted) <= 0.21 * wanted).all()  # 10 % of the bin, then the sum is made 1 again
+        assert (moved[3:] == 0).all()
+
+
+def test_condition_is_zero_for_a_contrast_that_is_absent() -> None:
+    histograms, presence = condition({"T1": np.ones(BINS) / BINS}, ["T1"])
+    assert presence.tolist() == [0, 1, 0]
+    assert histograms.reshape(3, BINS).sum(1) == pytest.approx([0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["not json", "[]", "{}", json.dumps({"FLAIR": [1] * 15}), json.dumps({"FLAIR": [-1] + [1] * 15}),
+     json.dumps({"FLAIR": [0] * 16}), json.dumps({"FLAIR": ["a"] * 16}), json.dumps({"T1": [1] * 16})],
+)  # fmt: skip
+def test_a_broken_texture_file_is_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "texture.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"texture\.json.*; give"):
+        read_texture(path, ["FLAIR"])
+
+
+def test_counts_in_a_texture_file_become_shares(tmp_path: Path) -> None:
+    path = tmp_path / "texture.json"
+    path.write_text(json.dumps({"FLAIR": [2] * 16}))
+    np.testing.assert_allclose(read_texture(path, ["FLAIR"])["FLAIR"], 1 / BINS)
+
+
+def test_sites_cover_every_lesion_voxel_once_and_close_lesions_share_a_patch() -> None:
+    shape = (120, 120, 120)
+    mask = ball(shape, (30, 30, 30), 3) | ball(shape, (38, 30, 30), 2) | ball(shape, (90, 90, 90), 5)
+    sites = sites_of(mask, np.eye(4))
+    assert len(lesions_of(mask)) == 3
+    assert len(sites) == 2
+    total = np.zeros(shape, int)
+    for site in sites:
+        total += site.mask
+        assert all(edge % 8 == 0 and edge >= 32 for edge in site.size)
+    assert (total == mask).all()
+
+
+def test_a_lesion_of_32_mm_fits_a_patch_of_48() -> None:
+    (site,) = sites_of(ball((100, 100, 100), (50, 50, 50), 16), np.eye(4))
+    assert site.size == (48, 48, 48)
+
+
+def test_a_lesion_too_long_for_a_patch_is_refused_with_its_length() -> None:
+    mask = np.zeros((200, 40, 40), bool)
+    mask[10:130, 20, 20] = True
+    with pytest.raises(UserError, match="120 mm"):
+        sites_of(mask, np.eye(4))
+
+
+def _subject(rng: np.random.Generator) -> Subject:
+    unit = rng.uniform(-1, 1, (3, 40, 40, 40)).astype(np.float16)
+    return Subject("one", unit, np.ones(3, bool), ball((40, 40, 40), (20, 20, 20), 6))
+
+
+def test_training_batches_are_a_function_of_the_step() -> None:
+    batches = LesionPatches([_subject(np.random.default_rng(0))], [1.0], size=16, rows=4)
+    one, again, other = batches(7), batches(7), batches(8)
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert not torch.equal(one["x0"], other["x0"])
+    for row in range(4):
+        shown = one["presence"][row].bool()
+        assert shown.any()
+        assert (one["x0"][row][~shown] == 0).all()
+        sums = one["histogram"][row].reshape(3, BINS).sum(1)
+        assert sums[shown].tolist() == pytest.approx([1] * int(shown.sum()), abs=1e-5)
+        assert (sums[~shown] == 0).all()
+        assert one["mask"][row].any()
+
+
+def test_the_loss_looks_at_the_lesion_alone_and_not_at_its_size() -> None:
+    batch = LesionPatches([_subject(np.random.default_rng(0))], [1.0], size=16, rows=2)(0)
+    network = torch.nn.Module()
+    network.forward = lambda x, time, cond: torch.zeros_like(x)
+    loss = lesion_loss(network, batch, torch.Generator().manual_seed(0))
+    changed = {**batch, "x0": torch.where(batch["mask"].expand_as(batch["x0"]), batch["x0"], torch.zeros(()))}
+    assert torch.equal(loss, lesion_loss(network, changed, torch.Generator().manual_seed(0)))
+    inside = {**batch, "x0": torch.where(batch["mask"].expand_as(batch["x0"]), torch.zeros(()), batch["x0"])}
+    assert not torch.equal(loss, lesion_loss(network, inside, torch.Generator().manual_seed(0)))
+
+
+def test_a_fresh_network_starts_the_same_for_the_same_seed() -> None:
+    one, two = new_network().state_dict(), new_network().state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_sixty_steps_with_jumps_of_two_ask_118_times(tmp_path: Path) -> None:
+    model = LesionModel.from_pretrained(untrained(tmp_path / "lesions.safetensors"))
+    assert model.calls() == route().steps == 118
+    unit, mask = np.zeros((3, 16, 16, 16), np.float32), ball((16, 16, 16), (8, 8, 8), 3)
+    seen: list[tuple[int, int]] = []
+    texture = {"FLAIR": np.ones(BINS, np.float32) / BINS}
+    model.fill([Fill(unit, mask, texture, 1)], ["FLAIR"], progress=lambda done, total: seen.append((done, total)))
+    assert model.denoiser.spent.calls == 118
+    assert seen[-1] == (118, 118)
+
+
+def test_a_lesion_does_not_depend_on_the_batch_it_is_made_in(tmp_path: Path) -> None:
+    model = LesionModel.from_pretrained(untrained(tmp_path / "lesions.safetensors"), precise=True)
+    rng = np.random.default_rng(0)
+    mask = ball((16, 16, 16), (8, 8, 8), 3)
+    texture = {"FLAIR": np.ones(BINS, np.float32) / BINS}
+    fills = [Fill(rng.uniform(-1, 1, (3, 16, 16, 16)).astype(np.float32), mask, texture, seed) for seed in (3, 4)]
+    together = model.fill(fills, ["FLAIR"], steps=10)
+    alone = model.fill(fills[1:], ["FLAIR"], steps=10)
+    np.testing.assert_allclose(together[1], alone[0], atol=2e-4)
+    outside = ~mask
+    assert np.array_equal(together[0][0][outside], fills[0].unit[0][outside])
