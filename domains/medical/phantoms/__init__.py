@@ -1,0 +1,1 @@
+"""Parts of the phantoms: smooth random fields, the tissue maps, lesions."""
