@@ -1,0 +1,1 @@
+"""The parts of the lesion page: what a visitor has loaded and drawn, the viewer, the results, the words."""
