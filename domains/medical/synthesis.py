@@ -41,10 +41,11 @@ class Contrast:
     grey: float
     lesion: tuple[float, float]
     core: float  # the dark centre that some large lesions have
+    noise: float = 1.0  # relative to the others in scans of equal time
 
 
 CONTRASTS: Mapping[str, Contrast] = {
-    "FLAIR": Contrast(90.0, 0.22, 1.13, (1.22, 1.62), 0.85),
+    "FLAIR": Contrast(90.0, 0.22, 1.13, (1.22, 1.62), 0.85, noise=1.5),
     "T1": Contrast(320.0, 0.12, 0.74, (0.92, 0.58), 0.40),
     "T2": Contrast(260.0, 3.30, 1.28, (1.30, 2.05), 2.60),
 }
@@ -58,7 +59,7 @@ class BrainPhantom:
     tissue      (i, j, k) uint8: 0 background, 1 CSF, 2 grey, 3 white matter, as without lesions
     lesions     (i, j, k) bool
     lesion_ids  (i, j, k) uint8: 1, 2, ... in the order drawn; a later lesion does not overwrite an earlier one
-    affine      (4, 4) voxel to mm, MNI space
+    affine      (4, 4) voxel to mm; the origin is that of MNI space, the brain is not matched to the template
     """
 
     images: Mapping[str, NDArray]
@@ -82,7 +83,7 @@ class BrainPhantom:
     def volumes(self, *, healthy: bool = False) -> dict[str, Volume]:
         """The contrasts as volumes that can be written or put through the pipeline."""
         images = {name: self.healthy(name) for name in self.images} if healthy else self.images
-        return {name: make_volume(image, self.affine, code=4) for name, image in images.items()}
+        return {name: make_volume(image, self.affine, code=1) for name, image in images.items()}
 
 
 def brain_phantom(
@@ -101,7 +102,7 @@ def brain_phantom(
     spacing     mm, equal on all axes
     size        voxels of a grid centred at `centre_mm` (MNI mm); None: the whole head, 182 x 218 x 182 at 1 mm
     lesions     how many; None: 10 to 30, drawn
-    noise       deviation of the noise over the signal of white matter; None: 0.02 to 0.05, drawn
+    noise       deviation of the noise over the signal of white matter, 1.5 times as much in FLAIR; None: 0.02 to 0.05
     """
     rng = np.random.default_rng((seed, 0xB4A1))
     unknown = [name for name in contrasts if name not in CONTRASTS]
@@ -132,9 +133,10 @@ def brain_phantom(
         own, look = np.random.default_rng((*stream, 0)), np.random.default_rng((*stream, 1))
         clean = _signal(own, contrast, grey, white, csf)
         ill = _with_lesions(look, contrast, clean, spots)
+        grain = np.float32(level * contrast.noise)
         bias = np.exp(0.07 * smooth_field(own, places, 55.0, span=_head())[0])
-        real = own.standard_normal(brain.shape, dtype=np.float32) * np.float32(level)
-        imaginary = own.standard_normal(brain.shape, dtype=np.float32) * np.float32(level)
+        real = own.standard_normal(brain.shape, dtype=np.float32) * grain
+        imaginary = own.standard_normal(brain.shape, dtype=np.float32) * grain
         scale = np.float32(contrast.scale * own.uniform(0.8, 1.25))
         twin = _scan(clean[where], bias[where], real[where], imaginary[where], scale)
         images[name] = _embed(np.where(brain, _scan(ill, bias, real, imaginary, scale), 0), shape, block)
@@ -276,7 +278,10 @@ def _anatomy(rng: np.random.Generator, places: tuple[NDArray, NDArray, NDArray])
 
 
 def _small_affine(rng: np.random.Generator) -> NDArray:
-    """Rotation by up to some 4 degrees, scale by some 4 %, shear by some 2 %."""
+    """From the subject to the template: rotation by some 2 degrees, shear by some 1.5 %, and the size of the brain.
+
+    The MNI brain is larger than most: subjects have 93 % of its length, give or take 3 %.
+    """
     angles = np.deg2rad(rng.normal(0, 2.0, 3).clip(-5, 5))
     turn = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -285,7 +290,7 @@ def _small_affine(rng: np.random.Generator) -> NDArray:
         one[i, i] = one[j, j] = np.cos(angle)
         one[i, j], one[j, i] = -np.sin(angle), np.sin(angle)
         turn = turn @ one
-    scale = np.diag(1 + rng.normal(0, 0.03, 3).clip(-0.07, 0.07))
+    scale = np.diag((1 + rng.normal(0, 0.03, 3).clip(-0.07, 0.07)) / 0.93)
     shear = np.eye(3) + np.triu(rng.normal(0, 0.015, (3, 3)), 1)
     return turn @ scale @ shear
 
