@@ -36,7 +36,10 @@ def lin(*terms: tuple[Tensor, Tensor]) -> Tensor:
     total: Tensor | None = None
     for k, x in terms:
         part = x * shaped(k, x)
-        total = part if total is None else total + part
+        if total is None:
+            total = part
+        else:  # `total` is our own: adding in place saves a pass over memory
+            total = total.add_(part) if total.shape == part.shape else total + part
     if total is None:
         raise ValueError("lin needs at least one (coefficient, state) pair")
     return total

@@ -27,6 +27,11 @@ class KnownRegion(Guidance):
     def after(self, x: Tensor, step: Step, tr: Transition | None, own: Own) -> tuple[Tensor, Own]:
         known = self.known.expand_as(x)
         if not (step.s.clean and step.process.b is None):
-            noise = torch.zeros_like(x) if step.s.noiseless else step.draw("known", x)
-            known = step.process.join(known, noise, step.s, step.y)
+            known = step.process.join(known, self._noise(x, step), step.s, step.y)
         return torch.where(self.where, known, x), own
+
+    def _noise(self, x: Tensor, step: Step) -> Tensor:
+        """The move's own draw where it has one: known and unknown entries are disjoint, so each is used once."""
+        if step.s.noiseless:
+            return torch.zeros_like(x)
+        return step.draw("known", x) if step.noise is None else step.noise

@@ -1,0 +1,196 @@
+"""Bad input to `suite medical lesions add`: one sentence that names the file and the remedy, exit code 2, no trace."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domains.medical.data import make_volume
+from domains.medical.export import write_volume
+from suite.cli import main
+from tests.medical.lesion_world import small_brain, untrained, written
+
+Files = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Good files; a test breaks one of them in a copy."""
+    folder = tmp_path_factory.mktemp("good")
+    out = written(folder, *small_brain())
+    out["checkpoint"] = untrained(folder / "lesions.safetensors")
+    return out
+
+
+def run(files: Mapping[str, Path], out: Path, *more: str) -> list[str]:
+    """The command line of a quick run on these files."""
+    return [
+        "medical", "lesions", "add", "--image", str(files["FLAIR"]), "--mask", str(files["mask"]),
+        "--checkpoint", str(files["checkpoint"]), "--steps", "10", "--outside-training", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def refused(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run, see exit code 2 and one sentence and no new file; return the sentence."""
+    before = sorted(str(path) for path in folder.rglob("*"))
+    code = main(arguments)
+    lines = [line for line in capsys.readouterr().err.split("\r")[-1].splitlines() if line.strip()]
+    assert code == 2
+    assert "Traceback" not in " ".join(lines)
+    assert len(lines) == 1, lines
+    assert ";" in lines[0], "a sentence says what is wrong; and how to mend it"
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+    return lines[0]
+
+
+def as_volume(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+    """The good FLAIR, changed, under a new name, written by another program."""
+    image = nib.load(path)
+    out = path.with_name("broken.nii.gz")
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine), out)
+    return out
+
+
+IMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "2-d": lambda v: v[:, :, 0],
+    "4-d": lambda v: np.stack([v, v], -1),
+    "nan": lambda v: np.where(v == v.max(), np.nan, v).astype(np.float32),
+    "constant": lambda v: np.full_like(v, 7),
+    "another shape": lambda v: v[:-2],
+}
+MASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "another shape": lambda v: v[:, :-1],
+    "three values": lambda v: (v + (np.arange(v.size).reshape(v.shape) % 5 == 0) * 3).astype(np.uint8),
+    "nan": lambda v: np.where(v > 0, np.nan, 0).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_a_broken_image_is_refused(kind: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = as_volume(Path(files["FLAIR"]), IMAGES[kind])
+    sentence = refused(run({**files, "FLAIR": broken}, tmp_path / "out"), tmp_path, capsys)
+    assert "broken.nii.gz" in sentence or "mask" in sentence
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_broken_mask_is_refused(kind: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = as_volume(Path(files["mask"]), MASKS[kind])
+    assert "broken.nii.gz" in refused(run({**files, "mask": broken}, tmp_path / "out"), tmp_path, capsys)
+
+
+def test_a_mask_of_another_place_is_refused(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = nib.load(files["mask"])
+    moved = image.affine.copy()
+    moved[:3, 3] += 40
+    path = tmp_path / "moved.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), path)
+    assert "69" in refused(run({**files, "mask": path}, tmp_path / "out"), tmp_path, capsys)
+
+
+def test_contrasts_on_two_grids_are_refused(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = nib.load(files["T1"])
+    path = tmp_path / "T1.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, 1:], image.affine), path)
+    assert "T1" in refused(run(files, tmp_path / "out", "--image", f"T1={path}"), tmp_path, capsys)
+
+
+def test_an_existing_label_with_fractions_is_refused(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(run(files, tmp_path / "out", "--label", str(files["FLAIR"])), tmp_path, capsys)
+
+
+def test_a_histogram_out_of_range_is_refused(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "texture.json"
+    path.write_text(json.dumps({"FLAIR": [-1] + [1] * 15}))
+    assert "FLAIR" in refused(run(files, tmp_path / "out", "--texture", str(path)), tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--count", "0"), ("--count", "21"), ("--steps", "5"), ("--jump", "10"), ("--seed", "-1"), ("--texture", "purple"),
+     ("--nonsense", "1")],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused(
+    more: tuple[str, str], files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert main(run(files, tmp_path / "out", *more)) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("how", ["tampered", "card tampered", "truncated", "not a checkpoint", "no card"])
+def test_a_wrong_checkpoint_is_refused(
+    how: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "lesions.safetensors"
+    content, card = files["checkpoint"].read_bytes(), files["checkpoint"].with_suffix(".json").read_text()
+    if how == "tampered":
+        content = content[:-1] + bytes([content[-1] ^ 1])
+    elif how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "not a checkpoint":
+        content = b"hello"
+    elif how == "card tampered":
+        card = card.replace('"sha256": "', '"sha256": "0')
+    path.write_bytes(content)
+    if how != "no card":
+        path.with_suffix(".json").write_text(card)
+    assert "lesions" in refused(run({**files, "checkpoint": path}, tmp_path / "out"), tmp_path, capsys)
+
+
+@pytest.fixture(scope="module")
+def plain(files: Files, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The FLAIR as an uncompressed file."""
+    path = tmp_path_factory.mktemp("plain") / "FLAIR.nii"
+    nib.save(nib.load(files["FLAIR"]), path)
+    return path.read_bytes()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 0.999), noise=st.binary(max_size=40))
+def test_any_cut_of_a_file_is_refused(
+    share: float, noise: bytes, plain: bytes, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.nii"
+    kept = plain[: int(share * (len(plain) - 100))]
+    path.write_bytes(kept + noise)
+    assert "cut.nii" in refused(run({**files, "FLAIR": path}, tmp_path / "out"), tmp_path, capsys)
+
+
+def test_a_full_disk_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    limit = 20_000  # bytes a file may have: less than one result
+
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    found = subprocess.run(
+        [sys.executable, "-m", "suite.cli", *run(files, tmp_path / "out")],
+        preexec_fn=small, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert found.returncode == 2, found.stderr
+    assert "Traceback" not in found.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_scan_unlike_the_training_scans_needs_a_word(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = nib.load(files["mask"]).shape
+    noise = make_volume(rng.normal(100, 10, shape).astype(np.float32), nib.load(files["mask"]).affine)
+    path = write_volume(noise, noise.values, tmp_path / "noise.nii.gz", synthetic=False).path
+    arguments = [word for word in run({**files, "FLAIR": path}, tmp_path / "out") if word != "--outside-training"]
+    sentence = refused([*arguments, "--anywhere"], tmp_path, capsys)
+    assert "--outside-training" in sentence
