@@ -7,6 +7,7 @@ with gr.Blocks():
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from shared.errors import UserError
 from shared.front.option import EXAMPLE, LONGEST_TEXT, Option
 from shared.front.settings import Settings
 
-STEPS = 100  # positions of a slider for a real number
+POSITIONS = 50  # at least as many has a slider for a real number; its step is a power of ten
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,20 @@ def _control(option: Option) -> Control:
 def _number(option: Option, value: Any, info: str, known: dict[str, Any]) -> Any:
     import gradio as gr
 
+    if value is None:  # an empty gr.Number turns into 0 in the browser; text stays empty
+        return gr.Textbox("", info=info, max_length=40, **known)
     whole = option.kind in ("int", "seed")
     bounds: dict[str, Any] = {"minimum": option.low, "maximum": option.high}
-    if option.kind == "seed" or value is None or option.low is None or option.high is None:
-        return gr.Number(value, precision=0 if whole else None, info=info, **bounds, **known)
-    step = 1 if whole else (option.high - option.low) / STEPS
-    return gr.Slider(value=value, step=step, info=info, **bounds, **known)
+    if option.kind == "seed" or option.low is None or option.high is None:
+        return _unchecked(gr.Number(value, precision=0 if whole else None, info=info, **bounds, **known))
+    step = 1 if whole else 10 ** math.floor(math.log10((option.high - option.low) / POSITIONS))
+    return _unchecked(gr.Slider(value=value, step=step, info=info, **bounds, **known))
+
+
+def _unchecked(component: Any) -> Any:
+    """A component without Gradio's own check of bounds: the option's check says option, value and remedy."""
+    component.preprocess = lambda payload: payload
+    return component
 
 
 def _file_components(option: Option, known: dict[str, Any]) -> tuple[Any, ...]:
@@ -130,14 +139,14 @@ def _value(option: Option, held: list[Any]) -> Any:
     if option.many and option.kind != "choice":
         words = [word.strip() for word in str(value or "").split(",") if word.strip()]
         return [_number_of(option, word) for word in words] if option.kind in ("int", "float") else words
-    if value == "" and option.default is None:
+    if value == "" and (option.default is None or option.required):
         return None
-    return value
+    return _number_of(option, value) if isinstance(value, str) and option.kind in ("int", "float", "seed") else value
 
 
 def _number_of(option: Option, word: str) -> float | str:
     try:
-        return int(word) if option.kind == "int" else float(word)
+        return float(word) if option.kind == "float" else int(word)
     except ValueError:
         return word  # refused by the option with its range
 
@@ -165,4 +174,6 @@ def _held(control: Control, value: Any) -> list[Any]:
         return [None, *([example] if option.examples else []), *([""] if option.kind == "files" else [])]
     if option.many and option.kind != "choice":
         return ["" if value is None else ", ".join(map(str, value))]
+    if option.kind in ("int", "float", "seed") and (option.default is None or option.required):
+        return ["" if value is None else str(value)]
     return [option.plain(value)]

@@ -15,7 +15,7 @@ from shared.front.jobs import JobRunner
 from shared.front.operation import Operation
 from shared.front.option import Option
 from shared.front.provenance import portable
-from shared.front.settings import Settings
+from shared.front.settings import REQUIRED, Settings
 from suite.apps import built_apps
 from tests.front.sample_app import OPERATIONS
 
@@ -80,9 +80,9 @@ def test_the_page_has_a_labelled_control_for_every_option_with_the_same_bounds(
     for control in controls.controls:
         option, component = control.option, control.components[0]
         assert component.label == option.label
-        if option.kind in ("int", "float", "seed") and not option.many:
+        if option.kind in ("int", "float", "seed") and not option.many and option.default not in (None, REQUIRED):
             assert (component.minimum, component.maximum) == (option.low, option.high)
-            assert component.value == (None if option.required else option.default)
+            assert component.value == option.default
         if option.kind == "choice":
             assert [value for _, value in component.choices] == list(option.choices)
         if option.kind not in ("file", "files"):
