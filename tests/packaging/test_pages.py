@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -104,6 +105,12 @@ def pages() -> list[Path]:
     return [path for path in files_of_the_tree() if path.suffix == ".md"]
 
 
+def make(*arguments: str) -> str:
+    """What make prints, also when make itself runs these tests."""
+    own = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=own, capture_output=True, text=True, check=True).stdout
+
+
 def test_every_link_to_a_file_leads_to_a_file() -> None:
     links = [
         (page, target)
@@ -126,7 +133,7 @@ def test_table_of_apps_says_what_the_registry_says() -> None:
 def test_bare_make_explains_every_target() -> None:
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets is not None
-    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = make()
     assert [line.split()[1] for line in said.splitlines()] == [t for t in targets[1].split() if t != "help"]
 
 
@@ -140,10 +147,8 @@ def test_every_make_target_a_page_names_exists() -> None:
 
 def test_commands_of_the_readme_are_the_ones_make_runs() -> None:
     readme = (ROOT / "README.md").read_text()
-    said = subprocess.run(
-        ["make", "-n", "-W", "pyproject.toml", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    installs = [line for line in said.stdout.splitlines() if "pip install" in line]
+    said = make("-n", "-W", "pyproject.toml", "setup")
+    installs = [line for line in said.splitlines() if "pip install" in line]
     assert len(installs) == 2
     assert all(line in readme for line in installs)
 
