@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import gradio as gr
 
-from domains.medical.lesions.operations import ADD, RESEARCH_USE, AddLesions
+from domains.medical.lesions.operations import ADD, PRESETS, RESEARCH_USE, AddLesions
 from domains.medical.page import handlers, words
 from domains.medical.page.results import MODES
 from domains.medical.page.viewer import HERE, TOOLS, component
@@ -17,17 +17,18 @@ from shared.front.jobs import JobRunner
 from shared.front.panel import run_panel
 from shared.front.theme import heading
 
-BY_THE_PAGE: Final = frozenset({"image", "mask", "label", "out"})  # options that the page has controls of its own for
+# Options that the page has controls of its own for.
+BY_THE_PAGE: Final = frozenset({"image", "mask", "label", "texture", "out"})
 KEPT: Final = 4 * 3600  # seconds that a visitor's scan is kept without being touched
 SWEEP: Final = (900, KEPT)  # uploads and results on disk: look every, remove when older than, seconds
 
 
 def page(jobs: JobRunner) -> gr.Blocks:
     """The page, with its controls connected to the job runner."""
-    with gr.Blocks(title="Lesions in brain scans", delete_cache=SWEEP) as blocks:
+    with gr.Blocks(title="Lesions in brain scans", delete_cache=SWEEP, fill_width=True) as blocks:
         gr.HTML(f"<style>{(HERE / 'page.css').read_text('utf-8')}</style>", padding=False)
         heading("Lesions in brain scans", "Put a lesion into a scan. Everything outside it stays identical to the bit.")
-        gr.HTML(f"<p>{RESEARCH_USE}</p>", elem_classes="research-use")
+        gr.HTML(f'<p class="research-use">{RESEARCH_USE}</p>', elem_id="notice")
         visit = gr.State(None, time_to_live=KEPT, delete_callback=handlers.forget)
         result = gr.State(None, time_to_live=KEPT, delete_callback=handlers.forget)
         parts = handlers.Parts(visit=visit, result=result)
@@ -36,6 +37,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 _scan(parts)
             with gr.Column(scale=3, min_width=280):
                 gr.Markdown("### 2 · What to make")
+                texture, own_texture = _texture()
                 wanted = {option.name for option in AddLesions.options()} - BY_THE_PAGE
                 controls = Controls(AddLesions, only=wanted)
                 panel = run_panel(
@@ -44,7 +46,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
                     jobs,
                     results=[result],
                     draw=handlers.finished,
-                    inputs=[visit],
+                    inputs=[visit, texture, own_texture],
                     values=handlers.values,
                 )
             with gr.Column(scale=5, min_width=340):
@@ -76,17 +78,19 @@ def _scan(parts: Any) -> None:
             parts.files.append(
                 gr.File(label="Lesions it has (optional)", file_types=kinds, height=110, elem_id="upload-label")
             )
-    with gr.Row():
-        parts.contrast = gr.Dropdown(["FLAIR"], value="FLAIR", label="Contrast", min_width=90, elem_id="contrast")
-        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", min_width=110, elem_id="preset")
+    with gr.Row(elem_classes="tight"):
+        parts.contrast = gr.Dropdown(["FLAIR"], value="FLAIR", label="Contrast", scale=2, min_width=110)
+        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", scale=3, min_width=150)
         parts.convention = gr.Radio(
-            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", min_width=220, elem_id="convention"
+            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", scale=4, min_width=240, elem_id="convention"
         )
     parts.before = component("before")
-    with gr.Row():
-        parts.tool = gr.Radio(list(TOOLS), value=TOOLS[0], label="Mouse and touch", min_width=220, elem_id="tool")
-        parts.brush = gr.Slider(1, 40, value=8, step=0.5, label="Diameter (mm)", min_width=140, elem_id="brush")
-    with gr.Row():
+    with gr.Row(elem_classes="tight"):
+        parts.tool = gr.Radio(list(TOOLS), value=TOOLS[0], label="Mouse, touch", scale=3, min_width=290, elem_id="tool")
+        parts.brush = gr.Slider(
+            1, 40, value=8, step=0.5, label="Diameter (mm)", scale=2, min_width=170, elem_id="brush", buttons=[]
+        )
+    with gr.Row(elem_classes="tight"):
         parts.ball = gr.Button("Put a ball at the cross-hair", size="sm", elem_id="ball", min_width=150)
         parts.undo = gr.Button("Undo", size="sm", elem_id="undo", min_width=70)
         parts.clear = gr.Button("Clear", size="sm", elem_id="clear", min_width=70)
@@ -103,6 +107,19 @@ def _scan(parts: Any) -> None:
         parts.level = gr.Slider(0, 1, value=0.5, label="Window level", elem_id="level", buttons=[])
         parts.opacity = gr.Slider(0, 1, value=0.35, step=0.05, label="Overlay opacity", elem_id="opacity", buttons=[])
         parts.main = gr.Radio(list(PLANES), value=PLANES[0], label="Large plane", elem_id="main-plane")
+
+
+def _texture() -> tuple[Any, Any]:
+    """Texture: a preset, or the visitor's own histograms."""
+    option = next(option for option in AddLesions.options() if option.name == "texture")
+    preset = str(option.default).removeprefix("example:")
+    choice = gr.Radio(
+        list(PRESETS), value=preset, label=option.label, info="How bright, as real lesions are.", elem_id="texture"
+    )
+    with gr.Accordion("Own texture", open=False):
+        gr.Markdown(option.sentence(), elem_classes="option-help")
+        own = gr.File(label="Histograms (.json)", file_types=list(option.suffixes), height=110, elem_id="own-texture")
+    return choice, own
 
 
 def _result(parts: Any) -> None:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from domains.medical.page import results, words
 from domains.medical.page.results import Result, viewer_value
-from domains.medical.page.viewer import Look, moved, new_lesion, old_lesion, painted, scan_value
+from domains.medical.page.viewer import Look, moved, new_lesion, nothing, old_lesion, painted, scan_value
 from domains.medical.page.visit import Scan, Visit, example, uploaded
 from domains.medical.planes import CONVENTIONS, PLANES
 from domains.medical.windows import Window
@@ -88,11 +88,11 @@ def look_of(held: Sequence[Any], scan: Scan) -> Look:
     ).inside(scan.shape)
 
 
-def values(visit: Visit | None) -> Mapping[str, Any]:
+def values(visit: Visit | None, texture: str, own_texture: str | None) -> Mapping[str, Any]:
     """For `run_panel`: the options that the page holds."""
     if visit is None:
         raise UserError(LEFT_ALONE, remedy="reload the page")
-    return visit.values()
+    return {**visit.values(), "texture": own_texture or f"example:{texture}"}
 
 
 def finished(outcome: Outcome) -> list[Result]:
@@ -125,7 +125,7 @@ def connect(blocks: gr.Blocks, parts: Parts, panel: Any) -> None:
             given[str(request.session_hash)] = result
         return _reported(_alive(visit), result, held)
 
-    opened = [*parts.look, parts.preset, parts.loaded, parts.drawn, parts.before]
+    opened = [*parts.look, parts.preset, parts.loaded, parts.drawn, parts.before, parts.after]
     result_view = [parts.mode, parts.variation, parts.outlined]
     blocks.load(start, None, [parts.visit, *opened], **PRIVATE)
     blocks.unload(leave)
@@ -172,7 +172,7 @@ def _opened(visit: Visit) -> list[Any]:
     preset, width, level = _windows(scan, contrast)
     look = [*sliders, named, width, level, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
     first = Look(scan.centre(), contrast, next(iter(scan.windows[contrast].values())))
-    return [*look, preset, words.loaded(visit), words.drawn(visit), _before(visit, first)]
+    return [*look, preset, words.loaded(visit), words.drawn(visit), _before(visit, first), nothing(results.WAITING)]
 
 
 def _windows(scan: Scan, contrast: str) -> tuple[Any, Any, Any]:
@@ -192,12 +192,11 @@ def _load(visit: Visit | None, *files: Any) -> list[Any]:
     visit = _alive(visit)
     flair, t1, t2, mask, label = files
     try:
-        nothing = not any(files)
-        visit.load(example() if nothing else uploaded({"FLAIR": flair, "T1": t1, "T2": t2}, mask, label))
+        visit.load(example() if not any(files) else uploaded({"FLAIR": flair, "T1": t1, "T2": t2}, mask, label))
     except UserError as error:
         visit.trouble = str(error)
         silent = [gr.skip() for _ in range(12)]
-        return [visit, gr.skip(), *silent, words.loaded(visit), gr.skip(), gr.skip()]
+        return [visit, gr.skip(), *silent, words.loaded(visit), gr.skip(), gr.skip(), gr.skip()]
     return [visit, None, *_opened(visit)]
 
 

@@ -15,7 +15,7 @@ function show() {
   try { data = props.value ? JSON.parse(props.value) : null; } catch { data = null; }
   const planes = data ? data.planes : [];
   element.querySelector('.planes').hidden = !planes.length;
-  element.querySelector('.empty').textContent = data ? data.empty : 'Loading the example…';
+  element.querySelector('.empty').textContent = data ? data.empty : 'Making the example brain: a few seconds…';
   element.querySelector('.position').textContent = data ? data.position : '';
   const legend = element.querySelector('.legend');
   legend.replaceChildren(...(data ? data.legend : []).map((entry) => {
@@ -29,7 +29,6 @@ function show() {
     const figure = figures[slot], [first, other] = figure.querySelectorAll('img');
     figure.dataset.plane = plane.plane;
     figure.setAttribute('aria-label', plane.plane + ' plane: ' + plane.help);
-    figure.querySelector('figcaption').textContent = plane.title;
     first.src = plane.src;
     first.alt = plane.alt;
     if (plane.second) { other.src = plane.second; other.alt = plane.alt; }

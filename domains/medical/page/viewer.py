@@ -213,7 +213,6 @@ def _described(rgb: NDArray, view: View, affine: NDArray, look: Look, what: str)
     return {
         "plane": view.plane,
         "src": data_url(rgb),
-        "title": title,
         "alt": f"{title}, {what}, {look.convention} convention, at {position_in_words(affine, look.voxel)}",
         "help": HELP,
         "index": look.voxel[through],
