@@ -90,6 +90,33 @@ def texture_control(
     )
 
 
+def ceiling(rows: NDArray, presets: Mapping[str, Mapping[str, NDArray]], lead: str = CONTRASTS[0]) -> float:
+    """What the best model could reach: the share of real lesions nearest to the preset made from their own cluster.
+
+    rows   (n, 3, 16) histograms of real lesions (patches.textures); the clusters are those of the presets
+    """
+    cumulative = np.cumsum(rows[:, CONTRASTS.index(lead)], axis=1)
+    _, labels = kmeans(cumulative, len(presets))
+    order = np.argsort([mean_of(rows[labels == k, CONTRASTS.index(lead)].mean(0)) for k in range(len(presets))])
+    names = np.asarray(list(presets))[np.argsort(order)[labels]]
+    return _nearest(list(names), list(rows[:, CONTRASTS.index(lead)]), presets, lead)
+
+
+def held_out_scans(count: int, edge: int = 16) -> list[tuple[NDArray, NDArray]]:
+    """Patches (unit (3, D, H, W), mask (D, H, W)) around lesions of phantoms that no recipe trains on."""
+    from domains.medical.lesions.patches import LesionPatches, phantoms
+
+    out: list[tuple[NDArray, NDArray]] = []
+    for k, one in enumerate(phantoms(count, seed=1)):
+        batches = LesionPatches([one], [1.0], edge, rows=1, seed=k)
+        step = 0
+        while len(out) <= k:
+            batch, step = batches(step), step + 1
+            if batch["presence"].sum() == len(CONTRASTS) and batch["mask"].sum() >= 40:
+                out.append((batch["x0"][0].numpy(), batch["mask"][0, 0].numpy()))
+    return out
+
+
 def _nearest(
     asked: Sequence[str], made: Sequence[NDArray], presets: Mapping[str, Mapping[str, NDArray]], lead: str
 ) -> float:

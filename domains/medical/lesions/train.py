@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from domains.medical.lesions.conditioning import BINS, CONTRASTS
-from domains.medical.lesions.model import LEVELS, NETWORK, RECIPE, WEIGHTS, denoiser, lesion_gate
+from domains.medical.lesions.model import LEVELS, NETWORK, RECIPE, WEIGHTS, LesionModel, denoiser, lesion_gate
 from domains.medical.lesions.operations import PRESETS
 from domains.medical.lesions.patches import LESJAK, LesionPatches, Subject, ms_patients, phantoms, textures
 from shared import checkpoints
@@ -28,6 +28,7 @@ from shared.errors import UserError
 from shared.front.atomic import write_atomic
 from shared.networks.unet import UNet
 from shared.noise import stream
+from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
 
 DATA_VARIABLE = "SUITE_DATA"
@@ -72,7 +73,7 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
         "licence": "CC-BY 4.0" if real else "Apache-2.0",
         "minutes": round(report.seconds / 60, 1),
         "steps": report.step,
-        "metrics": {"training loss (v, squared, in the lesion)": round(report.loss, 5)},
+        "metrics": measure(network, presets, subjects),
         "use": "Research use only. Not a medical device. Not for diagnosis or treatment.",
         "failures": "Seen lesions of two patients with multiple sclerosis and of phantoms only; 1 mm brain MR.",
         "presets": {
@@ -83,6 +84,29 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     path = out / WEIGHTS.name
     checkpoints.save(path, network, card)
     return path
+
+
+def measure(
+    network: nn.Module, presets: Mapping[str, Mapping[str, NDArray]], subjects: Sequence[Subject]
+) -> dict[str, dict[str, float]]:
+    """Texture control on phantoms that were not trained on; floor: shuffled requests, ceiling: real lesions."""
+    from domains.medical.lesions.evaluate import ceiling, held_out_scans, texture_control
+
+    found = texture_control(LesionModel(network, {}, autocast=fast_dtype()), held_out_scans(4), presets, repeats=10)
+    real = [one for one in subjects if one.name in REAL_SHARE]
+    best = ceiling(textures(real)[0], presets) if real else 1.0
+    return {
+        "texture: made histogram nearest to the asked preset": {
+            "value": round(found.nearest, 4),
+            "floor": round(found.nearest_shuffled, 4),
+            "ceiling": round(best, 4),
+        },
+        "texture: correlation of asked and made mean": {
+            "value": round(found.correlation, 4),
+            "floor": round(found.correlation_shuffled, 4),
+            "ceiling": 1.0,
+        },
+    }
 
 
 def new_network(seed: int = 0) -> UNet:
@@ -133,6 +157,23 @@ def texture_presets(subjects: Sequence[Subject]) -> dict[str, dict[str, NDArray]
         name: {c: centre[i] / centre[i].sum() for i, c in enumerate(CONTRASTS)}
         for name, centre in zip(PRESETS, centres, strict=True)
     }
+
+
+def reference(*, size: str = "cpu", minutes: float = 10.0, out: Path, resume: bool = False) -> Path:
+    """`suite train medical/lesion-reference`: what the quality report compares with, from the same patients.
+
+    One size only; `minutes` and `resume` belong to every recipe and change nothing here.
+    """
+    from domains.medical.lesions.reference import make_reference
+
+    folder = data_folder()
+    if folder is None:
+        raise UserError(
+            "the MS brains are not there",
+            where=f"${DATA_VARIABLE}",
+            remedy="point it at the folder with medical/ms_brains",
+        )
+    return make_reference(folder, out)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
