@@ -115,6 +115,16 @@ def test_the_mni_template_is_a_t1_and_its_tissue_maps_are_outside() -> None:
         assert "outside" in [row.verdict for row in judge(contrast, seen[tissue], TrainingDomain.load())]
 
 
+def test_a_phantom_that_no_border_was_drawn_from_is_not_outside() -> None:
+    from domains.medical.synthesis import brain_phantom
+
+    volumes = brain_phantom(1).volumes()
+    assert compare(volumes).sentences("outside") == []
+    swapped = {"FLAIR": volumes["T1"], "T1": volumes["T2"], "T2": volumes["FLAIR"]}
+    verdict = compare(swapped)
+    assert [verdict.of(contrast) for contrast in CONTRASTS] == ["outside"] * 3
+
+
 def ball(radius: float = 60.0, size: int = 150) -> NDArray:
     """(size, size, size) distance from the surface of a ball, positive inside."""
     places = np.arange(size, dtype=np.float32) - (size - 1) / 2

@@ -66,7 +66,8 @@ class TrainingDomain:
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         scans = [{"name": s.name, "contrast": s.contrast, "measured": _rounded(asdict(s.measured))} for s in self.scans]
-        write_atomic(path, json.dumps({"source": self.source, "scans": scans}, indent=1) + "\n")
+        rows = ",\n".join(json.dumps(scan) for scan in scans)  # a scan a line
+        write_atomic(path, f'{{"source": {json.dumps(self.source)}, "scans": [\n{rows}\n]}}\n')
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> TrainingDomain:
