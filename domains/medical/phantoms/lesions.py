@@ -115,7 +115,7 @@ def make_spot(
     coarse = smooth_field(rng, local, max(1.0 * radius, 1.5))[0]
     fine = smooth_field(rng, local, max(0.45 * radius, 1.2))[0]
     bumps = np.clip(0.22 * coarse + 0.10 * fine, -0.5, 0.5)
-    grey, white, csf = (maps[(channel, *block)] for channel in range(3))
+    grey, white, csf = maps[:3, block[0], block[1], block[2]]
     level = radius * (1.0 + bumps - 0.5 * grey) - distance
     mask = (level > 0) & (csf < 0.4) & (grey + csf < 0.95) & (grey + white + csf > 0.5)
     voxel = float(np.prod([p[1] - p[0] for p in places]))

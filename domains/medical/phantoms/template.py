@@ -52,7 +52,7 @@ def template() -> Template:
     csf = np.clip(brain - grey - white, 0, 1)
     coarse = tuple(slice(None, None, 2) for _ in range(3))
     near, below = _prior(grey[coarse], white[coarse], csf[coarse], brain[coarse], affine)
-    maps = np.empty((5, *grey.shape), np.float32)
+    maps = np.empty((len(CHANNELS), *grey.shape), np.float32)
     maps[0], maps[1], maps[2] = grey, white, csf
     for channel, values in ((3, near), (4, below)):
         fine = ndimage.zoom(values, 2, order=1, grid_mode=True, mode="nearest")
