@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -53,6 +53,11 @@ class Grid:
     def points(self) -> tuple[Point, ...]:
         """The coefficients at every time, computed once."""
         return tuple(self.process.at(t) for t in self.t)
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """Where samplers keep what they compute from the points alone: once a grid, and gone with it."""
+        return {}
 
     @property
     def steps(self) -> int:

@@ -80,14 +80,14 @@ class Mixture:
     def clean(self, u: Tensor, at: Point, law: Gaussian | StudentT, cond: Cond) -> Tensor:
         if not isinstance(law, Gaussian):
             raise ValueError("a mixture has no closed form under a Student-t law; use DataSet")
-        a, sigma = (value.to(u.device).reshape(-1, 1, 1) for value in (at.a, at.sigma))  # (1 or B, 1, 1)
+        a, sigma = (value.to(u.device).reshape(-1, 1) for value in (at.a, at.sigma))  # (1 or B, 1)
         sigma = torch.where((a == 0) & (sigma == 0), torch.ones_like(sigma), sigma)  # u = 0 tells nothing either way
         values, vectors = self._spectrum
-        variance = a**2 * values + sigma**2  # (1 or B, K, N)
-        turned = torch.einsum("kij,bki->bkj", vectors, u[:, None] - a * self.means)
-        log_r = -(turned**2 / variance + variance.log()).sum(-1) / 2 + _log_prior(self.weights, self.labels, cond)
-        within = self.means + torch.einsum("kij,bkj->bki", vectors, a * values / variance * turned)
-        return (torch.softmax(log_r, -1)[..., None] * within).sum(1)
+        variance = a**2 * values[:, None] + sigma**2  # (K, 1 or B, N)
+        turned = (u - a * self.means[:, None]) @ vectors  # (K, B, N)
+        log_r = -(turned**2 / variance + variance.log()).sum(-1).T / 2 + _log_prior(self.weights, self.labels, cond)
+        within = self.means[:, None] + (a * values[:, None] / variance * turned) @ vectors.mT
+        return (torch.softmax(log_r, -1).T[..., None] * within).sum(0)
 
     def draw(self, rows: int, seed: int, label: int = ANY) -> Tensor:
         generator = stream(seed, 0, "mixture")
@@ -214,8 +214,10 @@ class Exact(nn.Module):
         if self.head.c_time is clock:
             return time.clamp(low, high)
         left, right = torch.full_like(time, low), torch.full_like(time, high)
-        rising = bool((self._network_time(right) > self._network_time(left)).all())
-        for _ in range(100):
+        quarter = torch.tensor([0.75, 0.25], dtype=torch.float64) * low + torch.tensor([0.25, 0.75]) * high
+        early, late = self._network_time(quarter)
+        rising = bool(late > early)
+        for _ in range(60):
             middle = (left + right) / 2
             below = (self._network_time(middle) < time) == rising
             left, right = torch.where(below, middle, left), torch.where(below, right, middle)

@@ -82,6 +82,12 @@ class DDIM:
         return torch.full_like(t.sigma, float(self.fraction))
 
     def law(self, t: Point, s: Point, grid: Grid, own: Own) -> Law:
+        key = (self.fraction, t, s)
+        if key not in grid.memo:
+            grid.memo[key] = self._law(t, s)
+        return grid.memo[key]
+
+    def _law(self, t: Point, s: Point) -> Law:
         f = self.injected(t, s)
         if bool((f < 0).any()):
             raise ValueError(
