@@ -154,25 +154,24 @@ def quality(result: Result | None) -> str:
     """The quality report: a verdict in words, then the figures of every lesion in a table."""
     if result is None:
         return ""
-    rows, words = [], []
+    rows, said = [], []
     for k, variation in enumerate(result.report["variations"]):
+        again = f", drawn again {variation['drawn_again']} times" if variation["drawn_again"] else ""
         for n, lesion in enumerate(variation["lesions"]):
             name = f"Variation {k + 1}, lesion {n + 1}"
-            again = f" Drawn again {variation['drawn_again']} times." if variation["drawn_again"] else ""
             if lesion["passed"]:
-                fine = "its edge, its grey values and its distance from the training scans are those of real lesions."
-                words.append(f"<li><strong>✓ {name} passed:</strong> {fine}{again}</li>")
+                fine = "edge, grey values and distance from the training scans are those of real lesions"
+                said.append(f"<li><strong>✓ {name} passed{again}:</strong> {fine}.</li>")
             else:
-                why = "; ".join(html.escape(reason) for reason in lesion["reasons"])
-                words.append(f"<li><strong>✕ {name} failed:</strong> {why}.{again}</li>")
-            rows += [_row(name, contrast, lesion) for contrast in lesion["seam"]]
+                why = "".join(f"<li>{html.escape(reason)}</li>" for reason in lesion["reasons"])
+                said.append(f"<li><strong>✕ {name} failed{again}:</strong><ul>{why}</ul></li>")
+            rows += [_row(f"{k + 1}.{n + 1}", contrast, lesion) for contrast in lesion["seam"]]
     if not rows:
         return "<p>No quality report was made.</p>"
-    head = ("Lesion", "Contrast", "mL", "Edge step per mm (real lesions)", "Grey values off by (at most)")
-    head = (*head, "Likeness to a training patch (at most)")
+    head = ("Lesion", "Contrast", "mL", "Step at the edge, per mm", "Grey values off by", "Like a training patch")
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     return (
-        f'<ul class="verdicts">{"".join(words)}</ul><div class="wide" tabindex="0" role="region" '
+        f'<ul class="verdicts">{"".join(said)}</ul><div class="wide" tabindex="0" role="region" '
         f'aria-label="Quality figures"><table><thead><tr>{top}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
@@ -221,15 +220,22 @@ def figures(result: Result | None) -> str:
 
 def _row(name: str, contrast: str, lesion: Mapping[str, Any]) -> str:
     seam, texture, copy = (lesion[key][contrast] for key in ("seam", "histogram", "memorisation"))
-    cells = (
-        contrast,
-        f"{lesion['voxels'] / 1000:.2f}",
-        f"{seam['after']:.3f} ({seam['passes'][0]:.3f} to {seam['passes'][1]:.3f})",
-        f"{texture['wasserstein']:.3f} ({texture['passes']:.3f})",
-        f"{copy['ncc']:.3f} ({copy['passes']:.3f})",
+    low, high = seam["passes"]
+    copied = copy["ncc"] > copy["passes"] and (copy["before"] is None or copy["ncc"] > copy["before"])
+    return (
+        f'<tr><th scope="row">{name}</th><td>{html.escape(contrast)}</td><td>{lesion["voxels"] / 1000:.2f}</td>'
+        + _judged(seam["after"], low <= seam["after"] <= high, f"real lesions {low:.3f} to {high:.3f}")
+        + _judged(
+            texture["wasserstein"], texture["wasserstein"] <= texture["passes"], f"at most {texture['passes']:.3f}"
+        )
+        + _judged(copy["ncc"], not copied, f"at most {copy['passes']:.3f}")
+        + "</tr>"
     )
-    rest = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-    return f'<tr><th scope="row">{html.escape(name)}</th>{rest}</tr>'
+
+
+def _judged(value: float, good: bool, range_in_words: str) -> str:
+    sign = "✓" if good else "✕"
+    return f'<td class="{"passed" if good else "failed"}">{sign} {value:.3f}<small>{range_in_words}</small></td>'
 
 
 def _at(array: NDArray, where: NDArray) -> NDArray:
