@@ -100,21 +100,26 @@ ASSERTING = re.compile(r"^(assert|check|expect|raises|fail)")
 
 
 def tests_that_assert_nothing(source: str) -> list[str]:
-    """Test functions without an assert, a raises, or a call whose name says that it checks."""
+    """Test functions without an assert, a raises, a call whose name says that it checks, or one that does in turn."""
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    checking: set[str] = set()  # functions of this file that assert, found from the inside out
 
-    def asserts(test: ast.AST) -> bool:
-        return any(
-            isinstance(node, ast.Assert)
-            or (isinstance(node, ast.Call) and any(ASSERTING.match(part) for part in ast.unparse(node.func).split(".")))
-            for node in ast.walk(test)
-        )
+    def asserts(node: ast.AST) -> bool:
+        if isinstance(node, ast.Assert):
+            return True
+        if not isinstance(node, ast.Call):
+            return False
+        parts = ast.unparse(node.func).split(".")
+        return parts[-1] in checking or any(ASSERTING.match(part) for part in parts)
 
+    while found := {f.name for f in functions if f.name not in checking and any(map(asserts, ast.walk(f)))}:
+        checking |= found
     return [
-        f"line {node.lineno} {node.name} asserts nothing"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name.startswith("test")
-        and not asserts(node)
+        f"line {f.lineno} {f.name} asserts nothing"
+        for f in functions
+        if f.name.startswith("test") and f.name not in checking
     ]
 
 

@@ -38,6 +38,7 @@ PLANTED = [
     (rules.machine_paths, "open('/" + "work/x.nii')"),
     (rules.machine_paths, "see /" + "root/cache"),
     (rules.tests_that_assert_nothing, "def test_it():\n    run()"),
+    (rules.tests_that_assert_nothing, "def run():\n    return 1\n\ndef test_it():\n    run()"),
     (rules.tests_that_assert_nothing, "class TestIt:\n    def test_it(self):\n        x = 1"),
 ]
 
@@ -56,6 +57,7 @@ ALLOWED = [
     (rules.index_addresses, "a simple sampler"),
     (rules.machine_paths, "see docs/work/plan.md and ~/root/x"),
     (rules.tests_that_assert_nothing, "def test_it():\n    with pytest.raises(ValueError):\n        run()"),
+    (rules.tests_that_assert_nothing, "def refused():\n    assert f() == 2\n\ndef test_it():\n    refused()"),
     (rules.tests_that_assert_nothing, "def test_it():\n    expect(page).to_have_title('x')"),
     (rules.tests_that_assert_nothing, "def test_it():\n    torch.testing.assert_close(a, b)"),
 ]

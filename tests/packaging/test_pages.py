@@ -125,7 +125,7 @@ def test_every_link_to_a_file_leads_to_a_file() -> None:
 
 def test_table_of_apps_says_what_the_registry_says() -> None:
     rows = re.findall(r"^\| `([\w/]+)` \| .* \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    expected = {app.slug: "ready" if app.built else "being built" for app in APPS}
+    expected = {app.slug: "ready" if app.built and app.status == "ready" else "being built" for app in APPS}
     waiting = set(DOMAINS) - {app.domain for app in APPS}
     assert dict(rows) == expected | dict.fromkeys(waiting, "not built yet")
 
@@ -151,6 +151,22 @@ def test_commands_of_the_readme_are_the_ones_make_runs() -> None:
     installs = [line for line in said.splitlines() if "pip install" in line]
     assert len(installs) == 2
     assert all(line in readme for line in installs)
+
+
+def test_every_command_line_of_the_readme_has_the_options_it_shows() -> None:
+    from click.testing import CliRunner
+
+    from suite.cli import app
+
+    shown = re.findall(r"^ {4}suite (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert shown
+    for line in shown:
+        words = line.split()
+        names = words[: next((i for i, word in enumerate(words) if word.startswith("--")), len(words))]
+        answer = CliRunner().invoke(app, [*names, "--help"])
+        assert answer.exit_code == 0, line
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"(?m)^ +{re.escape(flag)}\b", answer.output), f"{flag} in: {line}"
 
 
 def test_citation_and_package_agree_on_version_and_licence() -> None:
