@@ -212,8 +212,8 @@ def _move(ask: Ask, sampler: Sampler, grid: Grid, state: RunState, observers: Se
         return _after(ask, RunState(x, k, memory, state.y), step, None, observers)
     own = state.memory.get("sampler", {})
     law = sampler.law(t, s, grid, own)
-    z = ask.noise.draw(k, state.x) if "stochastic" in sampler.gives and not s.clean else None
-    step = Step(grid.process, state.y, k, i, j, t, s, "step", last, z, law, _drawer(ask.noise, k))
+    drawn = ask.noise.draw(k, state.x) if "stochastic" in sampler.gives and not s.clean else None
+    step = Step(grid.process, state.y, k, i, j, t, s, "step", last, drawn, law, _drawer(ask.noise, k))
     tr = sampler.step(ask, state.x, step, grid, own)
     if tr.first.grad is not None:
         tr = replace(tr, x=tr.x - tr.first.grad)

@@ -39,7 +39,7 @@ def test_no_folder_of_the_user_stands_in_the_sidecar(tmp_path: Path) -> None:
     assert portable(settings)["layers"] == {"T1": "point.csv", "": "point.csv"}
 
 
-def test_the_recorded_command_does_the_same(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_recorded_command_does_the_same(tmp_path: Path, monkeypatch) -> None:
     settings, point = make(tmp_path)
     WALK.run(settings, lambda *_, **__: None)
     words = shlex.split(command_line(WALK, settings))

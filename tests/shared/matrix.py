@@ -104,7 +104,7 @@ def ended(
     guidance: tuple[Guidance, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Exact mean and covariance at the end of a run on a Gaussian world, from a start with the given ones."""
-    denoiser = world.case(sampler, grid, 1, truth=truth).denoiser  # type: ignore[arg-type]
+    denoiser = world.case(sampler, grid, 1, truth=truth).denoiser
 
     def run(noise: Noise, x: Tensor) -> Tensor:
         cond = None if label is None else {"label": torch.full((len(x),), label)}

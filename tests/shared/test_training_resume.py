@@ -63,6 +63,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+    assert child.stdout is not None
     for line in child.stdout:
         if int(line) >= fatal:
             child.send_signal(signal.SIGKILL)
