@@ -7,6 +7,7 @@ the landing page at / is plain HTML.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -81,9 +82,11 @@ def serve(build: Callable[[Rules], Any], *, host: str, port: int, allowed: Rules
     click.echo(f"{address}  (ready in {clock(time.monotonic() - start)}; stop with Ctrl-C)")
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=2))
+    # Open tabs hold connections; that these are cut when the server stops is no news.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 def options(function: Any) -> Any:

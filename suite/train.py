@@ -35,4 +35,5 @@ def command(recipe: str, size: str, minutes: float | None, out: Path | None, res
         raise UserError(
             "holds files already", where=str(folder), remedy="add --resume to go on, or choose another --out"
         )
-    train(size=size, minutes=minutes, out=folder, resume=resume)
+    budget = {} if minutes is None else {"minutes": minutes}  # without it, the recipe's own
+    train(size=size, out=folder, resume=resume, **budget)

@@ -79,7 +79,7 @@ def _file(option: Option, value: Any, folder: Path) -> str:
     text = value.get("path") if isinstance(value, Mapping) else value
     if not isinstance(text, str) or not text or "\0" in text:
         raise UserError("is not an uploaded file", where=option.flag, remedy=_REMEDY)
-    if text.startswith(EXAMPLE):
+    if text.startswith(EXAMPLE) or text in option.examples:
         return text
     if text.startswith("data:"):
         return str(_decode(option, text, folder))

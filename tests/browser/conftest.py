@@ -76,8 +76,11 @@ def browser() -> Iterator[Any]:
 
     Of one module only: Playwright keeps an event loop running in this thread, where other tests start their own.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(
+        timeout=30_000
+    )  # milliseconds; a shared machine can be slow, and waiting ends as soon as it is so
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)

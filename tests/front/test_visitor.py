@@ -36,7 +36,7 @@ def test_uploads_examples_and_data_urls_are_taken(uploads: Path) -> None:
     (uploads / "p.csv").write_text("1,2")
     data = "data:text/csv;name=q.csv;base64," + base64.b64encode(b"1,2").decode()
     unnamed = "data:text/csv;base64," + base64.b64encode(b"1,2").decode()
-    given = ["example:corner", str(uploads / "p.csv"), {"path": str(uploads / "p.csv")}, data, unnamed]
+    given = ["example:corner", "corner", str(uploads / "p.csv"), {"path": str(uploads / "p.csv")}, data, unnamed]
     for start in given:
         outcome = ask(start)
         assert outcome.files[0].is_file()
