@@ -123,7 +123,7 @@ def _vessels(field: NDArray, rng: np.random.Generator) -> NDArray:
     for _ in range(rng.integers(1, 4)):
         start, angle = rng.uniform(0, EDGE, 2), rng.uniform(0, 2 * np.pi)
         radius, hu = rng.uniform(0.7, 1.9), rng.uniform(20, 60)
-        points, widths = _walk(rng, start, angle, radius, rng.integers(6, 14))
+        points, widths = _walk(rng, start, angle, radius, int(rng.integers(6, 14)))
         field = _over(field, _tube(points, widths), hu)
         if rng.random() < 0.6:  # a fork; Murray's law r^3 = r1^3 + r2^3 with equal branches
             place = int(rng.integers(1, len(points) - 1))

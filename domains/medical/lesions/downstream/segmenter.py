@@ -86,7 +86,7 @@ def train(images: NDArray, masks: NDArray, *, steps: int, rows: int, lr: float, 
     """A segmenter after `steps` steps on images (N, H, W) float32 and masks (N, H, W) bool."""
     with torch.random.fork_rng([]):
         torch.manual_seed(stream(seed, 0, "segmenter").initial_seed())
-        network = Segmenter().to(memory_format=torch.channels_last)
+        network: Segmenter = Segmenter().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     settings = TrainSettings(steps=steps, lr=lr, warmup=min(50, steps // 5), seed=seed, bf16=True, log_every=50)
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,12 @@
+"""Does synthesis help a segmenter? The downstream experiment of the lesion app, into docs/measured.
+
+Resumable: cells in results/downstream are not run again. About half an hour of one core.
+"""
+
+from __future__ import annotations
+
+from domains.medical.lesions.downstream.__main__ import main
+from shared.measured import ROOT
+
+if __name__ == "__main__":
+    main(["--record", "--out", str(ROOT / "results" / "downstream")])
