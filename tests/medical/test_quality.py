@@ -151,6 +151,21 @@ def test_a_scan_that_resembles_itself_is_no_copy_but_a_pasted_training_patch_is(
     assert sum("correlates" in reason for reason in pasted.reasons) == 3 and not pasted.passed
 
 
+def test_a_noisy_copy_beside_the_untouched_part_of_a_training_scan_is_still_found() -> None:
+    """The untouched part correlates with itself even better, and must not hide the copy."""
+    first, second = made_subjects()
+    place = (slice(0, 44), slice(0, 48), slice(14, 58))  # two balls, around (14, 14, 20) and (14, 34, 20)
+    before = {c: second.unit[(i, *place)].astype(np.float32) for i, c in enumerate(CONTRASTS)}
+    mask = second.lesions[place]
+    after = {c: v.copy() for c, v in before.items()}
+    noise = np.random.default_rng(0).standard_normal((24, 24, 24))
+    for i, c in enumerate(CONTRASTS):
+        after[c][2:26, 2:26, 8:32] = first.unit[i, 22:46, 2:26, 42:66] + 0.03 * noise
+    result = report(before, after, mask, texture_of(before, mask), made_reference())
+    assert sum("correlates" in reason for reason in result.reasons) == 3
+    assert all(one.before is not None and one.before < 0.9 < one.ncc < 0.999 for one in result.memorisation.values())
+
+
 def test_an_empty_mask_is_refused() -> None:
     empty = np.zeros((24, 24, 24), bool)
     with pytest.raises(ValueError, match="empty"):
