@@ -5,7 +5,6 @@ STAMP := .venv/.set-up
 # One arithmetic thread a process: the tests run two processes, and results do not depend on the number of cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
 EXPERIMENTS := $(subst _,-,$(filter-out __init__,$(basename $(notdir $(wildcard suite/experiments/*.py)))))
-PROOFS := $(subst /,.,$(patsubst %/__main__.py,%,$(wildcard domains/*/*/downstream/__main__.py)))
 ALL_EXTRAS := --extra all --extra bench --extra dev
 
 .DEFAULT_GOAL := help
@@ -53,11 +52,11 @@ bench: setup
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 	$(BIN)/python -m suite.measured
 
-# The slow tests, then each paper's experiment, then the downstream experiments of the apps; pytest says 5 when it has no test.
+# The slow tests, then each paper's experiment, then the experiments over whole apps; pytest says 5 when it has no test.
 prove: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -m prove tests || test $$? -eq 5
 	@for name in $(EXPERIMENTS); do echo "== $$name"; $(BIN)/suite papers run "$$name" --out results || exit 1; done
-	@for module in $(PROOFS); do echo "== $$module"; $(BIN)/python -m "$$module" || exit 1; done
+	@for script in $(wildcard benchmarks/proof/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 	$(BIN)/python -m suite.measured
 
 docs: setup
