@@ -1,0 +1,122 @@
+"""Members of the DDIM family against the update rules of the papers, written out on their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shared.denoiser import Denoiser, eps_head, x0_head
+from shared.grid import Grid, own_times
+from shared.noise import Recorded
+from shared.oracle import Oracle
+from shared.process import Process, mean_reverting, residual_shift, vp
+from shared.sample import cost, sample
+from shared.samplers.ddim import DDIM, PLMS, DPMpp
+from tests.shared.worlds import MIXTURE
+
+B = 5
+X, Z, Y = (torch.randn(B, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3))
+
+
+def one_step(process: Process, sampler: DDIM, t: float, s: float, y: torch.Tensor | None = None) -> torch.Tensor:
+    noise = Recorded({(1, "step"): Z})
+    return sample(Oracle(MIXTURE, process), sampler, own_times(process, [t, s]), noise=noise, x=X, y=y).x
+
+
+def clean(process: Process, t: float, x: torch.Tensor = X, y: torch.Tensor | None = None) -> torch.Tensor:
+    at = process.at(t)
+    return MIXTURE.clean(process.shifted(x, at, y), at, process.law, {})
+
+
+@pytest.mark.parametrize("level", [15, 9, 2, 1])
+def test_residual_shift_fraction_is_the_resshift_posterior(level: int) -> None:
+    """x_{t-1} = (eta_{t-1} / eta_t) x_t + (alpha_t / eta_t) x0 + kappa sqrt(eta_{t-1} alpha_t / eta_t) z."""
+    kappa, process = 2.0, residual_shift(15, kappa=2.0)
+    eta, before = process.at(float(level)).b, process.at(level - 1.0).b
+    alpha = eta - before
+    wanted = before / eta * X + alpha / eta * clean(process, level, y=Y) + kappa * (before * alpha / eta).sqrt() * Z
+    got = one_step(process, DDIM("residual_shift"), level, level - 1, Y)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=2e-14)
+
+
+@pytest.mark.parametrize("level", [1000, 400, 1])
+def test_ancestral_fraction_is_the_ddpm_posterior(level: int) -> None:
+    """mean = sqrt(bar_{t-1}) beta / (1 - bar_t) x0 + sqrt(1 - beta) (1 - bar_{t-1}) / (1 - bar_t) x_t (Ho et al.)."""
+    process = vp("linear")
+    bar, before = process.at(float(level)).a ** 2, process.at(level - 1.0).a ** 2
+    beta = 1 - bar / before
+    mean = before.sqrt() * beta / (1 - bar) * clean(process, level) + (1 - beta).sqrt() * (1 - before) / (1 - bar) * X
+    wanted = mean + ((1 - before) / (1 - bar) * beta).sqrt() * Z
+    torch.testing.assert_close(one_step(process, DDIM("ancestral"), level, level - 1), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("t", "s"), [(1.0, 0.8), (0.5, 0.45), (0.1, 0.02)])
+def test_mean_reverting_steps_are_the_mrs_formulas(t: float, s: float) -> None:
+    process = mean_reverting()
+    at, to = process.at(t), process.at(s)
+    a0, a1, s0, s1 = at.a, to.a, at.sigma, to.sigma
+    h = to.log_snr - at.log_snr
+    x0 = clean(process, t, y=Y)
+    p1 = torch.expm1(-h)
+    ode = s1 / s0 * X + Y * (1 - s1 / s0 + s1 * a0 / s0 - a1) - a1 * p1 * x0
+    torch.testing.assert_close(one_step(process, DDIM(filter=DPMpp(1)), t, s, Y), ode, rtol=0, atol=1e-12)
+    big, c = -torch.expm1(-2 * h), a1 / a0 * torch.exp(-2 * h)
+    sde = c * X + Y * (1 - c - a1 * big) + a1 * big * x0 + s1 * big.sqrt() * Z
+    torch.testing.assert_close(one_step(process, DDIM("ancestral", DPMpp(1)), t, s, Y), sde, rtol=0, atol=1e-12)
+
+
+def test_second_order_filter_is_the_midpoint_formula() -> None:
+    """D = m0 + (m0 - m1) / (2 r), r = h_before / h, on uneven steps."""
+    process, times = vp("angle"), [0.9, 0.7, 0.45]
+    denoiser = Oracle(MIXTURE, process)
+    got = sample(denoiser, DDIM(filter=DPMpp(2)), own_times(process, times), noise=Recorded({}), x=X).x
+    first, middle, last = (process.at(t) for t in times)
+    m1 = clean(process, 0.9)
+    x = middle.sigma / first.sigma * X + (middle.a - middle.sigma / first.sigma * first.a) * m1
+    m0 = clean(process, 0.7, x)
+    r = (middle.log_snr - first.log_snr) / (last.log_snr - middle.log_snr)
+    D = m0 + (m0 - m1) / (2 * r)
+    wanted = last.sigma / middle.sigma * x + (last.a - last.sigma / middle.sigma * middle.a) * D
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+def test_plms_has_adams_bashforth_weights_on_even_steps() -> None:
+    """On an even grid in sigma / a: 3/2, -1/2 and 55, -59, 37, -9 over 24."""
+    from shared.samplers.ddim import _adams
+
+    at = [torch.tensor(float(v), dtype=torch.float64) for v in (1.0, 1.1, 1.2, 1.3)]
+    for count, wanted in ((2, [1.5, -0.5]), (4, [55 / 24, -59 / 24, 37 / 24, -9 / 24])):
+        weights = [w.item() for w in _adams(at[:count], torch.tensor(0.9, dtype=torch.float64))]
+        assert weights == pytest.approx(wanted, abs=1e-12)
+    assert PLMS(1).order == 1 and PLMS(4).order == 2
+
+
+@pytest.mark.parametrize(("length", "repeats", "calls"), [(1, 1, 300), (2, 2, 598), (5, 5, 1480), (10, 10, 2910)])
+def test_jump_routes_cost_what_the_paper_counts(length: int, repeats: int, calls: int) -> None:
+    process = vp("cosine", 300)
+    grid = Grid(process, torch.arange(300, -1, -1)).jumps(length, repeats)
+    denoiser = Denoiser(torch.nn.Identity(), process, eps_head())
+    assert cost(denoiser, DDIM("ancestral"), grid).calls == calls == grid.steps
+    assert min(grid.route) == 0 and grid.route[-1] == 300 and max(grid.route) == 300
+    back = [j - i for i, j in zip(grid.route, grid.route[1:], strict=False) if j < i]
+    assert set(back) <= {-length} and all(
+        j - i in (1, -length) for i, j in zip(grid.route, grid.route[1:], strict=False)
+    )
+
+
+def test_constant_prediction_is_integrated_exactly_by_any_number_of_steps() -> None:
+    """Orders 1 and 2 both carry a constant x0 to a x0 + b y + sigma eps without error."""
+
+    class Constant(torch.nn.Module):
+        def forward(self, x: torch.Tensor, time: torch.Tensor, cond: object) -> torch.Tensor:
+            return torch.full_like(x, 0.3)
+
+    process = mean_reverting()
+    denoiser = Denoiser(Constant(), process, x0_head())
+    eps = process.split(X, torch.full_like(X, 0.3), process.at(0.9), Y)
+    wanted = process.join(torch.full_like(X, 0.3), eps, process.at(0.1), Y)
+    for sampler in (DDIM(), DDIM(filter=DPMpp(2)), DDIM(filter=PLMS(4))):
+        for steps in (1, 7):
+            grid = own_times(process, torch.linspace(0.9, 0.1, steps + 1, dtype=torch.float64))
+            got = sample(denoiser, sampler, grid, noise=Recorded({}), x=X, y=Y).x
+            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
