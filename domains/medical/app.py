@@ -79,10 +79,10 @@ def _scan(parts: Any) -> None:
                 gr.File(label="Lesions it has (optional)", file_types=kinds, height=110, elem_id="upload-label")
             )
     with gr.Row(elem_classes="tight"):
-        parts.contrast = gr.Dropdown(["FLAIR"], value="FLAIR", label="Contrast", scale=1, min_width=90)
-        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", scale=2, min_width=120)
+        parts.contrast = gr.Dropdown(["FLAIR"], value="FLAIR", label="Contrast", scale=1, min_width=110)
+        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", scale=2, min_width=130)
         parts.convention = gr.Radio(
-            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", scale=1, min_width=275, elem_id="convention"
+            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", scale=1, min_width=250, elem_id="convention"
         )
     parts.before = component("before")
     with gr.Row(elem_classes="tight"):

@@ -250,7 +250,7 @@ def _crossed(rgb: NDArray, pixel: NDArray) -> NDArray:
     height, width = rgb.shape[:2]
     x, y = int(min(pixel[0], width - 1)), int(min(pixel[1], height - 1))
     out, gap = rgb.copy(), max(6, round(0.03 * max(height, width)))
-    lines = [(y, slice(0, max(x - gap, 0))), (y, slice(x + gap, width))]
+    lines: list[tuple[int | slice, int | slice]] = [(y, slice(0, max(x - gap, 0))), (y, slice(x + gap, width))]
     lines += [(slice(0, max(y - gap, 0)), x), (slice(y + gap, height), x)]
     for line in lines:
         out[line] = (out[line] * 0.35 + np.asarray(GREEN) * 0.65).astype(np.uint8)
@@ -286,7 +286,7 @@ def _letters(draw: ImageDraw.ImageDraw, view: View, affine: NDArray, voxel: Sequ
 def _scale(rgb: NDArray, limit: float, text: int) -> NDArray:
     """The scale of the difference map at the right edge, with its numbers."""
     height, width = rgb.shape[:2]
-    top, bottom, thick = round(height * 0.58), round(height * 0.86), max(8, text // 2)
+    top, bottom, thick = round(height * 0.56), round(height * 0.8), max(8, text // 2)
     out = rgb.copy()
     out[top:bottom, width - thick - 6 : width - 6] = colours_of_change(np.linspace(1, -1, bottom - top))[:, None]
     image = Image.fromarray(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -13,7 +13,7 @@ import gradio as gr
 from domains.medical.page import results, words
 from domains.medical.page.results import Result, viewer_value
 from domains.medical.page.viewer import Look, moved, new_lesion, nothing, old_lesion, painted, scan_value
-from domains.medical.page.visit import Scan, Visit, example, uploaded
+from domains.medical.page.visit import Scan, Visit, example, middle, uploaded
 from domains.medical.planes import CONVENTIONS, PLANES
 from domains.medical.windows import Window
 from shared.errors import UserError
@@ -136,9 +136,10 @@ def connect(blocks: gr.Blocks, parts: Parts, panel: Any) -> None:
     steering = [*parts.slices, parts.width, parts.level, parts.opacity, parts.convention, parts.main]
     for part in (*steering, parts.tool, parts.brush):
         part.input(_draw, everything, parts.pictures, **LATEST)
+    painted_on = [parts.visit, parts.drawn, *parts.slices, *parts.pictures]
     for viewer in (parts.before, parts.after):
         viewer.select(_select, everything, [parts.visit, *parts.slices, *parts.pictures], **LATEST)
-        viewer.input(_paint, [*everything, parts.inside], [parts.visit, parts.drawn, parts.before], **LATEST)
+        viewer.input(_paint, [*everything, parts.inside], painted_on, **LATEST)
     window = [parts.preset, parts.width, parts.level]
     parts.contrast.input(_contrast, everything, [*window, *parts.pictures], **LATEST)
     parts.preset.input(_preset, [parts.preset, *everything], [parts.width, parts.level, *parts.pictures], **LATEST)
@@ -148,7 +149,7 @@ def connect(blocks: gr.Blocks, parts: Parts, panel: Any) -> None:
     for button, what in edits.items():
         edit = _edit(what)
         button.click(edit, [*everything, parts.inside], [parts.visit, parts.drawn, parts.before], **PRIVATE)
-    report = [parts.variation, *parts.pictures, parts.figures, parts.quality, parts.domain]
+    report = [parts.variation, *parts.slices, *parts.pictures, parts.figures, parts.quality, parts.domain]
     parts.result.change(
         show_result,
         [parts.visit, parts.result, *parts.look, *result_view],
@@ -227,13 +228,19 @@ def _select(event: gr.EventData, visit: Visit | None, result: Result | None, *he
     return [visit, *(v + 1 for v in look.voxel), *_pictures(visit, result, look, *held[11:14])]
 
 
-def _paint(event: gr.EventData, visit: Visit | None, _result: Any, *held: Any) -> list[Any]:
+def _paint(event: gr.EventData, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
     visit = _alive(visit)
     look = look_of(held[:11], visit.scan)
     points = painted(event._data or {}, look, visit.scan.shape, visit.scan.spacing)
     if len(points):
         visit.paint(points, look.brush_mm, erase=look.tool == "Erase", inside=bool(held[-1]))
-    return [visit, words.drawn(visit), _before(visit, look)]
+        look = _at(look, points[len(points) // 2])  # all three planes show what was drawn
+    return [visit, words.drawn(visit), *(v + 1 for v in look.voxel), *_pictures(visit, result, look, *held[11:14])]
+
+
+def _at(look: Look, voxel: Sequence[int]) -> Look:
+    i, j, k = (int(v) for v in voxel)
+    return replace(look, voxel=(i, j, k))
 
 
 def _edit(what: str) -> Any:
@@ -256,7 +263,7 @@ def _contrast(visit: Visit | None, result: Result | None, *held: Any) -> list[An
     look = look_of(held[:11], visit.scan)
     preset, width, level = _windows(visit.scan, look.contrast)
     window = next(iter(visit.scan.windows[look.contrast].values()))
-    changed = Look(**{**vars(look), "window": window})
+    changed = replace(look, window=window)
     return [preset, width, level, *_pictures(visit, result, changed, *held[11:14])]
 
 
@@ -264,7 +271,7 @@ def _preset(name: str, visit: Visit | None, result: Result | None, *held: Any) -
     visit = _alive(visit)
     look = look_of(held[:11], visit.scan)
     window = visit.scan.windows[look.contrast].get(name, look.window)
-    changed = Look(**{**vars(look), "window": window})
+    changed = replace(look, window=window)
     return [window.width, window.level, *_pictures(visit, result, changed, *held[11:14])]
 
 
@@ -274,7 +281,9 @@ def _reported(visit: Visit, result: Result | None, held: Sequence[Any]) -> list[
     numbers = [str(k + 1) for k in range(count)]
     chosen = gr.update(choices=numbers, value="1", visible=count > 1)
     look = look_of(held[:11], visit.scan)
-    pictures = _pictures(visit, result, look, held[11], "1", held[13])
+    if result is not None and result.mask.shape == visit.scan.shape and not result.mask[look.voxel]:
+        look = _at(look, middle(result.mask))  # the new lesion is what one wants to see
+    pictures = [*(v + 1 for v in look.voxel), *_pictures(visit, result, look, held[11], "1", held[13])]
     report = [results.figures(result), results.quality(result), results.training_domain(result)]
     sidecar = dict(result.sidecar) if result is not None else {}
     command = str(sidecar.get("command", ""))
