@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from shared.denoiser import Cond, Head, pair_head, x0_head
+from shared.denoiser import Cond, Denoiser, Head, Query, pair_head, x0_head
 from shared.grid import Grid
 from shared.noise import Noise
 from shared.oracle import ANY, Mixture, Truth, gaussian
@@ -71,8 +71,8 @@ def flow_map(world: World, grid: Grid, x: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(GAUSSIAN.covariances[0])
     mean = GAUSSIAN.means[0]
     ratio = ((s.a**2 * values + s.sigma**2) / (t.a**2 * values + t.sigma**2)).sqrt()
-    u = grid.process.shifted(x, t, y) - t.a * mean
-    return grid.process.shifted(s.a * mean + (u @ vectors * ratio) @ vectors.T, s, y, sign=-1)
+    u = x - (0 if y is None else t.b * y) - t.a * mean
+    return s.a * mean + (u @ vectors * ratio) @ vectors.T + (0 if y is None else s.b * y)
 
 
 def check_deterministic_order(world: World, sampler: Sampler) -> float:
@@ -190,6 +190,32 @@ def check_heads(world: World, sampler: Sampler, heads: Mapping[str, Head]) -> No
         assert off <= 1e-10, f"the {name} head ends {off:.2g} (relative) away from the x0 head"
 
 
+def check_head_meaning(world: World, name: str, head: Head) -> None:
+    """Where the network says what the name of its head promises, the clean value is read right."""
+    at = world.process.at(world.process.ends[1] * torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64))
+    x0, eps, y = torch.randn(3, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    known = None if world.process.b is None else y
+    x = world.process.join(x0, eps, at, known)
+    a, sigma, da, db, dsigma = (value[:, None] for value in (at.a, at.sigma, at.da, at.db, at.dsigma))
+    snr = (sigma / a) ** 2
+    said = {
+        "x0": x0,
+        "eps": eps,
+        "v": a * eps - sigma * x0,
+        "velocity": da * x0 + db * y + dsigma * eps,
+        "edm": ((snr + 0.25) * x0 - 0.25 * (x0 + sigma / a * eps)) / (0.5 * (snr * (snr + 0.25)).sqrt()),
+        "residual": y - x0,
+    }[name]
+
+    class Says(torch.nn.Module):
+        def forward(self, x_in: Tensor, time: Tensor, cond: Cond) -> Tensor:
+            return said
+
+    pred = Denoiser(Says(), world.process, head).predict(x, at, {"main": Query(None)}, known)["main"]
+    torch.testing.assert_close(pred.x0, x0, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(pred.velocity, da * x0 + dsigma * eps + (0 if known is None else db * y))
+
+
 # --------------------------------------------------------------------------------------------- guided, without a law
 
 
@@ -245,7 +271,7 @@ def check_guided_law_converges(world: World, sampler: Sampler, guide: str) -> No
     """
     ancestral = isinstance(sampler, DDIM) and sampler.fraction == "ancestral"
     fine = _guided_law(world, DDIM("ancestral", DPMpp(2)) if ancestral else sampler, guide, FINE)
-    steps = (8, 16, 32)
+    steps = (16, 32, 64)
     errors = []
     for n in steps:
         mean, covariance = _guided_law(world, sampler, guide, n)

@@ -73,6 +73,16 @@ def test_sampler_keeps_its_contract_on_a_route_with_jumps(name: str) -> None:
     check_batch_split(case)
 
 
+@pytest.mark.parametrize("name", ["dpmpp2", "plms4"])
+def test_a_jump_clears_what_the_sampler_remembers(name: str) -> None:
+    states: list[tuple[str, RunState]] = []
+    plain_case(REVERTING, name, jumps=True).sample(
+        observers=[lambda state, step, tr: states.append((step.move, state))]
+    )
+    assert any(move == "jump" for move, _ in states)
+    assert all(("sampler" in state.memory) == (move == "step") for move, state in states)
+
+
 @dataclass(frozen=True)
 class Drift(Guidance):
     """Pulls x0 towards the running mean of the states, which it remembers."""

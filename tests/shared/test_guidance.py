@@ -25,6 +25,7 @@ from shared.testing import exact_law, spent
 from tests.shared.worlds import GAUSSIAN, MATRIX, MEASURED, MIXTURE, WORLDS, World, label_of, posterior
 
 X = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+REVERTING = WORLDS[6]
 CFG_LABEL = {"label": torch.ones(6, dtype=torch.long)}
 
 
@@ -139,15 +140,15 @@ def test_energies_of_one_run_share_their_back_propagation() -> None:
 # ------------------------------------------------------------------------------------------------------- known region
 
 
-def bias(size: int, repeats: int, value: float = 1.2) -> float:
+def bias(size: int, repeats: int, steps: int = 30, value: float = 1.2) -> float:
     """Relative error of mean and covariance of the unknown half, against the exact conditional of a Gaussian."""
     half = size // 2
     distance = (torch.arange(size)[:, None] - torch.arange(size)).abs().double()
     covariance = 0.9**distance
     truth, known = gaussian(torch.zeros(size), covariance), torch.full((1, size), value, dtype=torch.float64)
     where = torch.arange(size) < half
-    process = vp("cosine", 30)
-    grid = own_times(process, torch.arange(30, -1, -1)).jumps(3, repeats)
+    process = vp("cosine", steps)
+    grid = own_times(process, torch.arange(steps, -1, -1)).jumps(steps // 10, repeats)
     first = grid.points[0]
     oracle = Oracle(truth, process)
 
@@ -168,6 +169,28 @@ def test_known_region_comes_nearer_to_the_exact_conditional_with_repeats(size: i
     once, some, many = (bias(size, repeats) for repeats in (1, 3, 10))
     assert once > 0.1, f"without jumps the conditional is visibly biased; measured {once:.3f}"
     assert some < 0.8 * once and many < 0.5 * once, f"1, 3 and 10 repeats: {once:.3f}, {some:.3f}, {many:.3f}"
+
+
+def test_the_known_region_lies_at_the_noise_level_of_its_state() -> None:
+    world, value = REVERTING, 0.8
+    known, grid = torch.full((1, 2), value, dtype=torch.float64), REVERTING.grid(8).jumps(2, 2)
+    oracle, guide = Oracle(GAUSSIAN, world.process), [KnownRegion(known, torch.tensor([True, False]))]
+    for k in (0, 3, grid.route.index(7), len(grid.route) - 1):
+        at = grid.points[grid.route[k]]
+
+        def run(noise: Noise, x: Tensor, k: int = k) -> Tensor:
+            y = world.ends(len(x))
+            return sample(oracle, DDIM("ancestral"), grid, noise=noise, x=x, y=y, guidance=guide, stop=k).x
+
+        mean, covariance = exact_law(run, torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+        assert world.y is not None
+        torch.testing.assert_close(mean[0], at.a * value + at.b * world.y[0, 0], rtol=0, atol=1e-12)
+        torch.testing.assert_close(covariance[0, 0], at.sigma**2, rtol=0, atol=1e-12)
+
+
+def test_what_repeats_leave_is_the_error_of_the_steps() -> None:
+    coarse, fine = bias(2, 10), bias(2, 10, steps=60)
+    assert fine < 0.75 * coarse, f"30 and 60 steps leave {coarse:.3f} and {fine:.3f}"
 
 
 def test_ancestral_mean_of_the_known_region_is_linear_in_the_value() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import shared.samplers.ddim as ddim
 from shared.denoiser import Denoiser, eps_head, x0_head
 from shared.grid import Grid, own_times
 from shared.noise import Recorded
@@ -82,13 +83,20 @@ def test_second_order_filter_is_the_midpoint_formula() -> None:
 
 def test_plms_has_adams_bashforth_weights_on_even_steps() -> None:
     """On an even grid in sigma / a: 3/2, -1/2 and 55, -59, 37, -9 over 24."""
-    from shared.samplers.ddim import _adams
-
     at = [torch.tensor(float(v), dtype=torch.float64) for v in (1.0, 1.1, 1.2, 1.3)]
     for count, wanted in ((2, [1.5, -0.5]), (4, [55 / 24, -59 / 24, 37 / 24, -9 / 24])):
-        weights = [w.item() for w in _adams(at[:count], torch.tensor(0.9, dtype=torch.float64))]
+        weights = [w.item() for w in ddim._adams(at[:count], torch.tensor(0.9, dtype=torch.float64))]
         assert weights == pytest.approx(wanted, abs=1e-12)
     assert PLMS(1).order == 1 and PLMS(4).order == 2
+
+
+def test_plms_integrates_polynomials_exactly_on_uneven_steps() -> None:
+    nodes, to = torch.tensor([1.0, 1.3, 1.4, 2.0], dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    for count in (2, 3, 4):
+        weights = torch.stack(ddim._adams(list(nodes[:count]), to))
+        for power in range(count):
+            mean = (to ** (power + 1) - nodes[0] ** (power + 1)) / ((power + 1) * (to - nodes[0]))
+            torch.testing.assert_close((weights * nodes[:count] ** power).sum(), mean)
 
 
 @pytest.mark.parametrize(("length", "repeats", "calls"), [(1, 1, 300), (2, 2, 598), (5, 5, 1480), (10, 10, 2910)])
