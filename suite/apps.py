@@ -27,7 +27,7 @@ class App:
     operations   ``module:attribute`` of the tuple of its operations (command line, API and MCP are made from them)
     extra        the optional dependencies it needs, and ``needs`` the modules by which their absence is seen
     checkpoints  weights that ship with it, relative to the repository root
-    picture      picture of its card, relative to the repository root
+    picture      picture of its card, relative to the repository root, and what it shows, in words
     """
 
     domain: str
@@ -40,6 +40,7 @@ class App:
     needs: tuple[str, ...]
     checkpoints: tuple[str, ...] = ()
     picture: str = ""
+    shows: str = ""
 
     @property
     def slug(self) -> str:
@@ -85,7 +86,8 @@ APPS: Final = (
         extra="medical",
         needs=("nibabel", "nilearn", "scipy"),
         checkpoints=("domains/medical/lesions/checkpoints/lesions.safetensors",),
-        picture="docs/pictures/medical_lesions.png",
+        picture="suite/pictures/medical_lesions.png",
+        shows="A phantom brain before and after: a synthetic lesion in the white matter of the right picture.",
     ),
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.apps import DOMAINS, ROOT, App, coming_domains
-from suite.papers import papers
+from suite.papers import VERDICTS, papers
 
 STYLE = Path(__file__).with_name("landing.css")
 ICON = (
@@ -48,7 +48,7 @@ def landing(apps: Sequence[App], pictures: frozenset[str] = frozenset()) -> str:
         f"<li><strong>{name.capitalize()}</strong><span>{DOMAINS[name]}</span></li>" for name in coming_domains()
     )
     ledger = papers()
-    built = sum(entry.status != "not built" for entry in ledger)
+    judged = sum(entry.status in VERDICTS for entry in ledger)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -71,7 +71,7 @@ def landing(apps: Sequence[App], pictures: frozenset[str] = frozenset()) -> str:
 {f'<section class="coming"><h2>Not built yet</h2><ul>{coming}</ul></section>' if coming else ""}
 </main>
 <footer>
-<p>{built} of {len(ledger)} papers have a measured verdict: <code>suite papers</code>. Check this machine:
+<p>Papers with a measured verdict: {judged} of {len(ledger)}, <code>suite papers</code>. Check this machine:
 <code>suite doctor</code>. Each app is also an API and an MCP server under its own address.</p>
 </footer>
 </body>
@@ -81,7 +81,9 @@ def landing(apps: Sequence[App], pictures: frozenset[str] = frozenset()) -> str:
 
 def _card(app: App, has_picture: bool) -> str:
     title, line = html.escape(app.title), html.escape(app.line)
-    picture = f'<img src="/pictures/{app.slug}" alt="" loading="lazy">' if has_picture else _MARK
+    picture = (
+        f'<img src="/pictures/{app.slug}" alt="{html.escape(app.shows)}" loading="lazy">' if has_picture else _MARK
+    )
     ready = app.status == "ready"
     status, mark = ("ready", "●") if ready else (html.escape(app.status), "○")
     heading = title if app.missing else f'<a href="{app.path}/">{title}</a>'

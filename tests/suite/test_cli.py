@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,22 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert main(args) == 2
     printed = capsys.readouterr()
     assert said in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_a_port_in_use_is_one_sentence_with_another_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["hub", "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"port {port} on 127.0.0.1 cannot be used" in said and "choose another: --port" in said
+
+
+def test_an_address_of_another_machine_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("ada:long enough")
+    assert main(["hub", "--host", "192.0.2.1", "--password-file", str(tmp_path / "password")]) == 2
+    assert "cannot be used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("domain", [name for name in DOMAINS if not domain_built(name)])
