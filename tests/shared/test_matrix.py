@@ -36,8 +36,8 @@ torch.set_num_threads(1)
 
 worlds = pytest.mark.parametrize("world", WORLDS, ids=label_of)
 gaussian_worlds = pytest.mark.parametrize("world", GAUSSIAN_WORLDS, ids=label_of)
-# A constant fraction has no law. DPM-Solver++ of order 1 is the sampler without a filter, bit for bit (tested below), and
-# goes through the matrix under that name.
+# A constant fraction has no law. DPM-Solver++ of order 1 is the sampler without a filter, bit for bit (tested below),
+# and goes through the matrix under that name.
 LAWFUL = {name: sampler for name, sampler in SAMPLERS.items() if sampler.order > 0 and "dpmpp1" not in name}
 # the clock of a table has kinks at its levels, which a step of the clock does not integrate at order 2
 KINKED = {"vp linear", "vp cosine", "residual shift"}

@@ -140,6 +140,17 @@ def hidden_history(original: Any_) -> Any:
     return call
 
 
+def equal_weights(at: Any_, to: Any_) -> list[torch.Tensor]:
+    """Adams-Bashforth weights of even steps, whatever the steps."""
+    table = {1: [1.0], 2: [1.5, -0.5], 3: [23 / 12, -16 / 12, 5 / 12], 4: [55 / 24, -59 / 24, 37 / 24, -9 / 24]}
+    return [torch.tensor(weight, dtype=torch.float64) for weight in table[len(at)]]
+
+
+def head_with(**coefs: Any_) -> Callable[[Any], Any]:
+    """check_head_meaning of a head with another coefficient."""
+    return lambda check: lambda world, name, head: check(world, name, replace(head, **coefs))
+
+
 def second_slope_alone(self: Heun, ask: Any_, x: Any_, step: Any_, grid: Any_, own: Any_) -> Transition:
     first = ask(x, step.t, step)
     eps = ask(self._euler(x, first.guided, step.t, step.s), step.s, step).guided.eps
@@ -148,9 +159,11 @@ def second_slope_alone(self: Heun, ask: Any_, x: Any_, step: Any_, grid: Any_, o
 
 def asked_at_the_arrival(original: Any_) -> Any:
     """Index off by one: the network hears the time of the next point."""
-    return lambda self, ask, x, step, grid, own: original(
-        self, lambda x, at, same: ask(x, step.s, same), x, step, grid, own
-    )
+
+    def step(self: DDIM, ask: Any_, x: Any_, step: Any_, grid: Any_, own: Any_) -> Any:
+        return original(self, lambda x, at, same: ask(x, step.s, same), x, step, grid, own)
+
+    return step
 
 
 def written_into(original: Any_) -> Any:
@@ -234,6 +247,26 @@ def jump_law() -> None:
     processes.test_a_jump_composes_with_the_forward_law(REVERTING)
 
 
+def counted_jumps() -> None:
+    formulas.test_jump_routes_cost_what_the_paper_counts(5, 5, 1480)
+
+
+def formula_of_cfg() -> None:
+    guidance.test_classifier_free_guidance_extrapolates_from_the_unconditional(FLOW, 4.0)
+
+
+def tweedie() -> None:
+    oracles.test_denoiser_is_the_score_of_the_density(oracles.GAUSSIAN, 0.5)
+
+
+def lattice() -> None:
+    oracles.test_posterior_is_bayes_on_a_lattice()
+
+
+def projection() -> None:
+    matrix.check_projection(FLOW, SAMPLERS["ddim"])
+
+
 def gradient_of_dps() -> None:
     guidance.test_dps_moves_the_score_by_the_gradient_of_the_likelihood(FLOW)
 
@@ -245,19 +278,19 @@ MUTANTS: dict[str, Mutant] = {
     "eps head: x0 of the wrong sign": Mutant(
         matrix,
         "check_head_meaning",
-        lambda f: lambda w, n, h: f(w, n, replace(h, c_out=lambda p: p.sigma / p.a)),
+        head_with(c_out=lambda p: p.sigma / p.a),
         means("eps", eps_head),
     ),
     "v head: a and sigma swapped": Mutant(
         matrix,
         "check_head_meaning",
-        lambda f: lambda w, n, h: f(w, n, replace(h, c_out=lambda p: -p.a)),
+        head_with(c_out=lambda p: -p.a),
         means("v", v_head, ANGLE),
     ),
     "velocity head: y dropped": Mutant(
         matrix,
         "check_head_meaning",
-        lambda f: lambda w, n, h: f(w, n, replace(h, c_y=None)),
+        head_with(c_y=None),
         means("velocity", velocity_head),
     ),
     "derivative of a of the wrong sign": Mutant(
@@ -288,7 +321,7 @@ MUTANTS: dict[str, Mutant] = {
     "residual fraction without the square": Mutant(
         DDIM, "injected", instead(lambda self, t, s: 1 - s.sigma / t.sigma), posterior_of_resshift
     ),
-    "asked at the arrival": Mutant(DDIM, "step", asked_at_the_arrival, order("ddim")),
+    "asked at the arrival": Mutant(DDIM, "step", asked_at_the_arrival, order("dpmpp2")),
     "noise not that of the stated law": Mutant(DDIM, "step", noise_doubled_in_the_step, kept("ancestral")),
     "writes into its state": Mutant(DDIM, "step", written_into, kept("ddim")),
     # filters and Heun
@@ -300,7 +333,7 @@ MUTANTS: dict[str, Mutant] = {
     "ratio of steps upside down": Mutant(DPMpp, "__call__", extrapolated_by(lambda h, b: b / (2 * h)), midpoint),
     "history outside the run": Mutant(DPMpp, "__call__", hidden_history, kept("dpmpp2")),
     "equal weights on uneven steps": Mutant(
-        ddim, "_adams", instead(lambda at, to: [w * torch.ones_like(to) for w in (1.5, -0.5)]), order("plms2")
+        ddim, "_adams", instead(equal_weights), formulas.test_plms_integrates_polynomials_exactly_on_uneven_steps
     ),
     "history in the wrong order": Mutant(ddim, "_adams", after(lambda w, *_: w[::-1]), order("plms4")),
     "fewer evaluations than the order": Mutant(PLMS, "order", instead(property(lambda self: 3)), order("plms2")),
@@ -316,26 +349,24 @@ MUTANTS: dict[str, Mutant] = {
         Grid,
         "jumps",
         lambda f: lambda self, n, r: f(self, n, r + 1),
-        lambda: formulas.test_jump_routes_cost_what_the_paper_counts(5, 5, 1480),
+        counted_jumps,
     ),
     # guidance
     "guidance weight off by one": Mutant(
         ClassifierFree,
         "combine",
         weighted_once_more,
-        lambda: guidance.test_classifier_free_guidance_extrapolates_from_the_unconditional(FLOW, 4.0),
+        formula_of_cfg,
     ),
     "weight 1 is paid": Mutant(ClassifierFree, "active", instead(lambda self, at: True), guided("cfg")),
     "zero strength acts": Mutant(DPS, "active", instead(lambda self, at: True), guided("dps score")),
     "likelihood of the wrong sign": Mutant(DPS, "energy", after(lambda e, *_: -e), gradient_of_dps),
     "likelihood without the half": Mutant(DPS, "energy", after(lambda e, *_: 2 * e), gradient_of_dps),
     "normalised by the batch": Mutant(DPS, "energy", instead(normalised_by_the_batch), guided("dps step")),
-    "adjoint for pseudo-inverse": Mutant(
-        DDNM, "correct", instead(projected_by_the_adjoint), lambda: matrix.check_projection(FLOW, SAMPLERS["ddim"])
-    ),
+    "adjoint for pseudo-inverse": Mutant(DDNM, "correct", instead(projected_by_the_adjoint), projection),
     "projection not last": Mutant(
-        DDNM, "projection", instead(False), guidance.test_projections_come_after_other_corrections
-    ),  # type: ignore[arg-type]
+        DDNM, "projection", lambda _: False, guidance.test_projections_come_after_other_corrections
+    ),
     "window inside out": Mutant(
         Window, "rows", after(lambda r, *_: ~r), guidance.test_a_window_decides_where_guidance_acts_and_is_paid
     ),
@@ -343,20 +374,20 @@ MUTANTS: dict[str, Mutant] = {
         KnownRegion,
         "after",
         instead(known_without_noise),
-        lambda: guidance.test_known_region_comes_nearer_to_the_exact_conditional_with_repeats(2),
+        guidance.test_the_known_region_lies_at_the_noise_level_of_its_state,
     ),
     # oracles
     "denoiser without its prior mean": Mutant(
         Mixture,
         "clean",
         after(lambda x0, self, *_: x0 - self.means[0]),
-        lambda: oracles.test_denoiser_is_the_score_of_the_density(oracles.GAUSSIAN, 0.5),
+        tweedie,
     ),
     "posterior without its gain": Mutant(
         Mixture,
         "posterior",
         after(lambda p, self, *_: replace(p, means=self.means)),
-        oracles.test_posterior_is_bayes_on_a_lattice,
+        lattice,
     ),
 }
 
