@@ -145,13 +145,18 @@ def test_masks_label_maps_and_ct_numbers_are_outside_by_their_intensity_law() ->
     labels = np.digitize(depth, [0, 3, 20, 45]).astype(np.uint8)
     ct = np.where(depth > 0, rng.normal(35, 8, depth.shape), -1024).astype(np.int16)
     chance = np.clip(depth / 20, 0, 1).astype(np.float32)
-    for raw in ((depth > 0).astype(np.uint8), labels, ct, chance):
-        assert verdicts(make_volume(raw, np.eye(4)), "FLAIR")["intensity law"] == "outside"
+    cases = [((depth > 0).astype(np.uint8), "a mask"), (labels, "label map"), (ct, "CT"), (chance, "probability map")]
+    for raw, why in cases:
+        rows = compare({"FLAIR": make_volume(raw, np.eye(4))}).rows
+        (law,) = [row for row in rows if row.criterion == "intensity law"]
+        assert law.verdict == "outside" and why in law.sentence
 
 
+@real
 def test_a_stripped_brain_in_ct_numbers_is_never_inside() -> None:
-    raw = np.where(ball() > 0, np.random.default_rng(0).normal(35, 8, (150,) * 3), 0).astype(np.int16)
-    assert verdicts(make_volume(raw, np.eye(4)), "FLAIR")["intensity law"] != "inside"
+    scan = brain("07", "FLAIR")
+    in_ct_range = make_volume(np.rint(scan.values * 0.4).astype(np.int16), scan.affine)  # 5 to 46, as a brain in CT
+    assert verdicts(in_ct_range, "FLAIR")["intensity law"] == "cannot tell"
 
 
 @real
