@@ -54,6 +54,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
         with gr.Accordion("Explain: what was done, and what it is worth", open=False):
             gr.Markdown(words.EXPLAIN)
         with gr.Accordion("Export: do the same again", open=False):
+            gr.Markdown(words.AGAIN)
             parts.command = gr.Code(label="Command", language="shell", interactive=False, lines=2, elem_id="command")
             parts.sidecar = gr.Code(label="Settings and provenance of this run", language="json", interactive=False)
         handlers.connect(blocks, parts, panel)

@@ -18,7 +18,10 @@ from playwright.sync_api import expect
 
 from domains.medical.data import make_volume
 from domains.medical.export import write_volume
+from domains.medical.lesions import add
 from domains.medical.lesions.model import WEIGHTS, LesionModel
+from domains.medical.page import handlers
+from domains.medical.page.visit import Visit as Held
 from domains.medical.page.visit import example
 from shared.front.jobs import JobRunner
 from suite.apps import APPS
@@ -35,7 +38,10 @@ STARTING = 120_000  # milliseconds: the example brain is made when the first vis
 @pytest.fixture(scope="module")
 def medical() -> Iterator[Site]:
     """The hub with the lesion app, on a free port, in a thread of this process."""
-    jobs, ready, found = JobRunner(slots=1), threading.Event(), {}
+    jobs, ready = JobRunner(slots=1), threading.Event()
+    found: dict[str, Any] = {}
+    once = pytest.MonkeyPatch()
+    once.setattr(add, "REDRAWS", 0)  # lesions of ten steps fail the quality check: draw them once
     apps = [app for app in APPS if app.domain == "medical"]
 
     async def serve() -> None:
@@ -56,6 +62,7 @@ def medical() -> Iterator[Site]:
     yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
     found["server"].should_exit = True
     thread.join(timeout=30)
+    once.undo()
 
 
 @pytest.fixture
@@ -333,3 +340,27 @@ def volume_of_the_example() -> float:
     """The volume of the example's mask in mL, counted here."""
     made = example()
     return float(made.mask.sum()) * float(np.prod(made.spacing)) / 1000
+
+
+def test_closing_the_tab_lets_go_of_the_visitors_scan(
+    browser: Any, medical: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, held = threading.Event(), []
+    forget = handlers.forget
+
+    def seen(what: Any) -> None:
+        forget(what)
+        if isinstance(what, Held):
+            held.append(what)
+            gone.set()
+
+    monkeypatch.setattr(handlers, "forget", seen)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(medical.address + "medical/")
+    expect(page.locator("#loaded")).to_contain_text("182 × 218 × 182")
+    page.locator("#clear").click()
+    expect(page.locator("#mask-words")).to_contain_text("The mask is empty")
+    context.close()
+    assert gone.wait(timeout=60)
+    assert (held[0].mask == example().mask).all() and not held[0].edited

@@ -68,7 +68,8 @@ def test_the_screen_shows_each_voxel_where_the_map_says(view: View, data: st.Dat
 def test_a_click_on_an_integer_pixel_meets_the_voxel_that_is_drawn_there() -> None:
     view = View("axial", (3, 2, 1), (1, 1, 1), "neurological", 10)
     assert view.size == (30, 20)
-    assert view.pixel_to_voxel([[0.5, 0.5], [9.5, 9.5], [10.5, 10.5], [29.5, 19.5]], 0).tolist() == [
+    pixels = np.array([[0.5, 0.5], [9.5, 9.5], [10.5, 10.5], [29.5, 19.5]])
+    assert view.pixel_to_voxel(pixels, 0).tolist() == [
         [0, 1, 0],
         [0, 1, 0],
         [1, 0, 0],

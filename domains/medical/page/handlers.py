@@ -139,7 +139,7 @@ def connect(blocks: gr.Blocks, parts: Parts, panel: Any) -> None:
     painted_on = [parts.visit, parts.drawn, *parts.slices, *parts.pictures]
     for viewer in (parts.before, parts.after):
         viewer.select(_select, everything, [parts.visit, *parts.slices, *parts.pictures], **LATEST)
-        viewer.input(_paint, [*everything, parts.inside], painted_on, **LATEST)
+    parts.before.input(_paint, [*everything, parts.inside], painted_on, **LATEST)
     window = [parts.preset, parts.width, parts.level]
     parts.contrast.input(_contrast, everything, [*window, *parts.pictures], **LATEST)
     parts.preset.input(_preset, [parts.preset, *everything], [parts.width, parts.level, *parts.pictures], **LATEST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from domains.medical.export import SYNTHETIC
 from domains.medical.geometry import spacing_of, to_mm
-from domains.medical.page.viewer import Look, change_value, data_url, new_lesion, nothing, old_lesion, scan_value
+from domains.medical.page.viewer import TOOLS, Look, change_value, data_url, new_lesion, nothing, old_lesion, scan_value
 from domains.medical.planes import View, render
 from shared.front.operation import Outcome
 
@@ -116,6 +116,7 @@ def viewer_value(result: Result | None, look: Look, mode: str, variation: int, o
     """What the result viewer shows."""
     if result is None or not result.made:
         return nothing(WAITING)
+    look = replace(look, tool=TOOLS[0])  # the mask is painted on the scan, not on the result
     contrast = look.contrast if look.contrast in result.before else result.contrasts[0]
     variation = min(max(variation, 0), len(result.made) - 1)
     overlays = []

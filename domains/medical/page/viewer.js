@@ -75,17 +75,17 @@ figures.forEach((figure, slot) => {
   const picture = figure.querySelector('.picture'), image = figure.querySelector('img');
   const canvas = figure.querySelector('canvas');
   picture.addEventListener('pointerdown', (event) => {
-    if (!data || event.button) return;
+    if (!data || event.button || data.tool === 'Cross-hair') return;
     event.preventDefault();
+    picture.setPointerCapture(event.pointerId);
+    drawing = { slot, points: [place(event, image)] };
+    ink(figure, canvas, drawing.points);
+  });
+  picture.addEventListener('click', (event) => {  // not pointerdown: a finger that scrolls the page moves nothing
+    if (!data || data.tool !== 'Cross-hair') return;
     figure.focus({ preventScroll: true });
     const at = place(event, image);
-    if (data.tool === 'Cross-hair') {
-      trigger('select', { plane: figure.dataset.plane, index: data.planes[slot].index, at });
-      return;
-    }
-    picture.setPointerCapture(event.pointerId);
-    drawing = { slot, points: [at] };
-    ink(figure, canvas, drawing.points);
+    trigger('select', { plane: figure.dataset.plane, index: data.planes[slot].index, at });
   });
   picture.addEventListener('pointermove', (event) => {
     if (!drawing || drawing.slot !== slot) return;

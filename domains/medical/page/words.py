@@ -43,6 +43,11 @@ A lesion that fails is drawn again, three times at most, and the report says so.
 when its centre lies within half the diameter of your line. The small planes show at once what the stroke does in depth.
 """
 
+AGAIN: Final = """
+The command does what *Run* did, with the same seed and the same lesions. Put your files in place of their names; a mask
+that was drawn here is saved as `syn_lesions.nii.gz` (`syn_01_lesions.nii.gz` with several variations).
+"""
+
 
 def loaded(visit: Visit) -> str:
     """What is loaded: contrasts, size, spacing, orientation."""
