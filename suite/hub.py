@@ -149,13 +149,15 @@ def alone(domain: str) -> click.Command:
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+    except socket.gaierror:
+        raise UserError("is not an address of this machine", where=host, remedy="use --host 127.0.0.1") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
         listener.listen(128)
     except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise UserError("is not an address of this machine", where=host, remedy="use --host 127.0.0.1") from None
+        listener.close()
         raise UserError(
             f"port {port} on {host} cannot be used ({(error.strerror or 'unknown').lower()})",
             where="--port",

@@ -63,13 +63,6 @@ class Controls:
                 found[control.option.name] = value
         return found
 
-    def raw(self, settings: Settings) -> list[Any]:
-        """What the components must hold to show settings: the inverse of ``values`` for everything but uploads."""
-        held: list[Any] = []
-        for control in self.controls:
-            held += _held(control, getattr(settings, control.option.name))
-        return held
-
 
 def _control(option: Option) -> Control:
     import gradio as gr
@@ -164,16 +157,3 @@ def _uploaded(option: Option, held: list[Any]) -> Any:
     if len(named) < len(paths):
         raise UserError("two files have the same name", where=option.label, remedy="give each file a name of its own")
     return named
-
-
-def _held(control: Control, value: Any) -> list[Any]:
-    option = control.option
-    if option.kind in ("file", "files"):
-        one = next(iter(value.values()), None) if option.kind == "files" and value else value
-        example = one if isinstance(one, str) and one.startswith(EXAMPLE) else ""
-        return [None, *([example] if option.examples else []), *([""] if option.kind == "files" else [])]
-    if option.many and option.kind != "choice":
-        return ["" if value is None else ", ".join(map(str, value))]
-    if option.kind in ("int", "float", "seed") and (option.default is None or option.required):
-        return ["" if value is None else str(value)]
-    return [option.plain(value)]

@@ -99,17 +99,6 @@ def test_untouched_controls_are_the_declared_defaults(operation: Operation, page
 
 
 @each_operation
-def test_controls_show_settings_and_give_them_back(operation: Operation, pages: dict[str, Any]) -> None:
-    controls = pages[operation.name][1]
-    settings = smallest(operation)
-    values = controls.values(controls.raw(settings))
-    for option in shown(operation):
-        uploaded = option.kind in ("file", "files") and not option.examples
-        if option.name in values and not uploaded:
-            assert option.check(values[option.name]) == getattr(settings, option.name), option.name
-
-
-@each_operation
 def test_the_api_lists_every_option_with_the_same_schema(operation: Operation, pages: dict[str, Any]) -> None:
     named = pages[operation.name][0].get_api_info()["named_endpoints"]
     assert list(named) == [f"/{operation.name}"], "only the typed endpoint is public"
