@@ -205,6 +205,7 @@ def test_the_verdict_does_not_depend_on_scale_orientation_or_offset() -> None:
     for other in (turned, scaled):
         assert compare({"FLAIR": other}).overall == "inside"
         assert measure(other).order == pytest.approx(plain.order, abs=0.02)
+        assert measure(other).extent_mm == pytest.approx(plain.extent_mm, abs=2)  # along R, A and S whatever the file
 
 
 @real
