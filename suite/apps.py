@@ -91,7 +91,10 @@ APPS: Final = (
     ),
 )
 
-RECIPES: Final = {"medical/lesions": "domains.medical.lesions.train:train"}
+RECIPES: Final = {
+    "medical/lesions": "domains.medical.lesions.train:train",
+    "medical/lesion-reference": "domains.medical.lesions.train:reference",
+}
 
 DOMAINS: Final = {
     "medical": "Lesions in scans; research use only.",

@@ -34,7 +34,7 @@ from domains.medical.lesions.memorisation import EDGE, centres_of, highest_ncc, 
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
 
-SHIPPED = Path(__file__).parent / "weights" / "reference.safetensors"
+SHIPPED = Path(__file__).parent / "checkpoints" / "reference.safetensors"
 MOST_CENTRES = 8  # patches of one lesion that are compared, spread over it; 0.03 s each and contrast
 
 

@@ -99,7 +99,7 @@ def build_reference(
         errors[c] = standard_error(blocks, kept, projection)
     card = {
         "name": "medical/lesion-reference",
-        "recipe": "suite train medical/lesion-reference",
+        "recipe": "medical/lesion-reference",
         **source,
         "patients": [one.name for one in subjects],
         "lesions": len(lesions),

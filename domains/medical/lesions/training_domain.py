@@ -37,7 +37,7 @@ from domains.medical.lesions.scan_measures import Measured, measure
 from shared.front.atomic import write_atomic
 
 Verdict = Literal["inside", "outside", "cannot tell"]
-SHIPPED = Path(__file__).parent / "weights" / "training_domain.json"
+SHIPPED = Path(__file__).parent / "checkpoints" / "training_domain.json"
 FEWEST_LEVELS = 32  # different values of a label map
 AIR_HU, TISSUE_HU = -500.0, (-50.0, 120.0)  # CT numbers: air is -1000, a brain lies between 0 and 80
 RIM_DIP = 0.15  # normalised; the deepest dip of the six training scans is 0.01, that of a head 0.3 or more
