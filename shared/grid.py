@@ -50,9 +50,14 @@ class Grid:
             raise ValueError("an encode grid has no jumps")
 
     @cached_property
+    def whole(self) -> Point:
+        """The coefficients at all times together, (n+1,) or (n+1, B), computed once."""
+        return self.process.at(self.t)
+
+    @cached_property
     def points(self) -> tuple[Point, ...]:
-        """The coefficients at every time, computed once."""
-        return tuple(self.process.at(t) for t in self.t)
+        """The coefficients at every time."""
+        return self.whole.unbind()
 
     @cached_property
     def memo(self) -> dict[Any, Any]:

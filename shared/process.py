@@ -85,7 +85,7 @@ class StudentT:
         return (self.dof / chi2).sqrt().reshape(-1, *(1,) * (like.ndim - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """The coefficients at a time: float64 on the CPU, shape (), (B,) or (1, D). d* are derivatives in t."""
 
@@ -102,6 +102,11 @@ class Point:
         """log(a / sigma): +inf at the clean end, -inf where a = 0."""
         value = torch.log(self.a) - torch.log(self.sigma)
         return torch.where(self.a == 0, torch.full_like(value, -math.inf), value)
+
+    def unbind(self) -> tuple[Point, ...]:
+        """One point for each entry along the first axis."""
+        columns = (getattr(self, name).unbind(0) for name in ("t", "a", "b", "sigma", "da", "db", "dsigma"))
+        return tuple(Point(*row) for row in zip(*columns, strict=True))
 
     @cached_property
     def clean(self) -> bool:

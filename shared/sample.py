@@ -322,9 +322,9 @@ def check(
     fit(parts(denoiser, sampler, grid, guidance))
     if grid.direction == "encode" and (grid.points[0].noiseless or grid.points[-1].noiseless):
         raise ValueError("encoding needs sigma > 0 at both ends: start the grid a little above the clean end")
+    _stands(denoiser, grid)
     for i, j in zip(grid.route, grid.route[1:], strict=False):
         if j > i:
-            _stands(denoiser, grid.points[i])
             sampler.law(grid.points[i], grid.points[j], grid, {})
     length = len(grid.route) - 1
     for name, place in (("run.k", run.k if run else 0), ("stop", length if stop is None else stop)):
@@ -339,19 +339,21 @@ def _same(process: Process, grid: Grid) -> bool:
     low, high = sorted(process.ends)
     if process.law != grid.process.law or bool(((grid.t < low) | (grid.t > high)).any()):
         return False
-    pairs = ((process.at(point.t), point) for point in grid.points)
-    return all(
-        torch.equal(getattr(mine, name), getattr(point, name)) for mine, point in pairs for name in ("a", "b", "sigma")
-    )
+    mine = process.at(grid.t)
+    return all(torch.equal(getattr(mine, name), getattr(grid.whole, name)) for name in ("a", "b", "sigma"))
 
 
-def _stands(denoiser: Denoiser, at: Point) -> None:
+def _stands(denoiser: Denoiser, grid: Grid) -> None:
     """A head whose coefficients are not finite at a point of the grid cannot be asked there."""
     head = denoiser.head
     coefs = {"c_skip": head.c_skip, "c_out": head.c_out, "c_in": head.c_in, "time": head.c_time}
-    bad = [name for name, coef in coefs.items() if not bool(torch.isfinite(coef(at)).all())]
-    if bad:
-        raise ValueError(
-            f"the {head.name} head has no finite {' and '.join(bad)} at t = {at.t.tolist()} "
-            f"(a = {at.a.tolist()}, sigma = {at.sigma.tolist()}); start nearer to the data, or use another head"
-        )
+    finite = {name: torch.isfinite(coef(grid.whole)) for name, coef in coefs.items()}
+    asked = sorted({i for i, j in zip(grid.route, grid.route[1:], strict=False) if j > i})
+    if all(bool(fine[asked].all()) for fine in finite.values()):
+        return
+    i = next(i for i in asked if not all(bool(fine[i].all()) for fine in finite.values()))
+    bad, at = [name for name, fine in finite.items() if not bool(fine[i].all())], grid.points[i]
+    raise ValueError(
+        f"the {head.name} head has no finite {' and '.join(bad)} at t = {at.t.tolist()} "
+        f"(a = {at.a.tolist()}, sigma = {at.sigma.tolist()}); start nearer to the data, or use another head"
+    )

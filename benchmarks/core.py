@@ -1,0 +1,119 @@
+"""What a step costs beyond the network: this sampler loop against diffusers' schedulers of the same method.
+
+The network is one multiplication, timed alone in the same rounds and taken off. One thread, float32, 50 steps of the
+linear VP schedule; rounds of the two are interleaved and medians compared, since the machine may be busy. Both runs
+start from the same state and must end in the same place, or nothing is recorded. Writes docs/measured/core.json.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.denoiser import Denoiser, eps_head
+from shared.grid import own_times
+from shared.measured import record
+from shared.noise import PerSample
+from shared.process import vp
+from shared.run import Sampler
+from shared.sample import sample
+from shared.samplers.ddim import DDIM, DPMpp
+
+STEPS, ROUNDS = 50, 41
+SHAPES = {"8 x 3 x 32 x 32": (8, 3, 32, 32), "1 x 1 x 32 x 32 x 32": (1, 1, 32, 32, 32)}
+METHODS: dict[str, tuple[Sampler, str, dict[str, Any]]] = {
+    "DDIM": (DDIM(), "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": True}),
+    "DPM-Solver++ 2M": (DDIM(filter=DPMpp(2)), "DPMSolverMultistepScheduler", {"final_sigmas_type": "zero"}),
+}
+
+
+class Tenth(nn.Module):
+    """Almost nothing, so that the loop is what is timed."""
+
+    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return 0.1 * x
+
+
+def theirs(name: str, options: Mapping[str, Any]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The levels that a diffusers scheduler visits, in our clock, and a run of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import diffusers
+    betas = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+    scheduler = getattr(diffusers, name)(**betas, **options)
+    network = Tenth()
+
+    def run(x: Tensor) -> Tensor:
+        scheduler.set_timesteps(STEPS)
+        for t in scheduler.timesteps:
+            x = scheduler.step(network(x, t, {}), t, x, return_dict=False)[0]
+        return x
+
+    scheduler.set_timesteps(STEPS)
+    levels = torch.cat([scheduler.timesteps.double() + 1, torch.zeros(1, dtype=torch.float64)])
+    return levels, run
+
+
+def ours(sampler: Sampler, levels: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    """A run of this project, its grid made anew as a user's is."""
+    process = vp("linear")
+    denoiser, noise = Denoiser(Tenth(), process, eps_head()), PerSample.of(0, rows)
+    return lambda x: sample(denoiser, sampler, own_times(process, levels), noise=noise, x=x).x
+
+
+def network_alone(x: Tensor) -> Tensor:
+    network = Tenth()
+    with torch.no_grad():
+        for _ in range(STEPS):
+            x = network(x, x, {})
+    return x
+
+
+def per_step(runs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor) -> dict[str, float]:
+    """Microseconds a step of each, medians over interleaved rounds."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(ROUNDS + 2):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(x)
+            if round_ >= 2:  # the first two warm up
+                times[name].append((time.perf_counter() - start) / STEPS * 1e6)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def main() -> None:
+    """Time both methods at both shapes and record."""
+    torch.set_num_threads(1)
+    rows, worst = [], 0.0
+    for shape_name, shape in SHAPES.items():
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        for method, (sampler, name, options) in METHODS.items():
+            levels, reference = theirs(name, options)
+            mine = ours(sampler, levels, shape[0])
+            torch.testing.assert_close(mine(x), reference(x), rtol=1e-4, atol=1e-4)
+            taken = per_step({"ours": mine, "theirs": reference, "network": network_alone}, x)
+            extra = {who: taken[who] - taken["network"] for who in ("ours", "theirs")}
+            ratio = extra["ours"] / extra["theirs"]
+            worst = max(worst, ratio)
+            rows.append([method, shape_name, extra["ours"], extra["theirs"], ratio])
+            print(f"{method:16} {shape_name:22} {extra['ours']:7.0f} us {extra['theirs']:7.0f} us  {ratio:.2f}")
+    columns = ["method", "state", "ours, µs a step", "diffusers, µs a step", "ratio"]
+    record(
+        "core",
+        {
+            "overhead": {"columns": columns, "rows": rows, "digits": 3},
+            "worst_ratio": {"value": worst, "digits": 2},
+            "steps": {"value": STEPS},
+        },
+        command="make bench",
+    )
+
+
+if __name__ == "__main__":
+    main()
