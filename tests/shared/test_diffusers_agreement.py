@@ -10,6 +10,7 @@ from benchmarks.core import METHODS, ours, theirs
 pytest.importorskip("diffusers")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy's, about diffusers' own arrays
 @pytest.mark.parametrize("method", METHODS)
 def test_samplers_end_where_the_schedulers_of_diffusers_end(method: str) -> None:
     sampler, name, options = METHODS[method]
