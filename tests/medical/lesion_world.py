@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from domains.medical.data import Volume
 from domains.medical.export import write_label, write_volume
 from domains.medical.lesions.conditioning import BINS, CONTRASTS
+from domains.medical.lesions.model import NETWORK
 from domains.medical.lesions.operations import PRESETS
 from domains.medical.synthesis import brain_phantom
 from shared import checkpoints
-from shared.networks.unet import UNet, UNetConfig
+from shared.networks.unet import UNet
 
 
 def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> NDArray:
@@ -48,10 +50,7 @@ def written(folder: Path, volumes: Mapping[str, Volume], mask: NDArray) -> dict[
 def untrained(path: Path, seed: int = 0) -> Path:
     """A checkpoint of a tiny network with random weights that says something at every voxel."""
     torch.manual_seed(seed)
-    vectors = {"histogram": BINS * len(CONTRASTS), "presence": len(CONTRASTS)}
-    network = UNet(
-        UNetConfig(dims=3, in_channels=3, out_channels=3, channels=(8, 8, 8), blocks=1, patch=2, vectors=vectors)
-    )
+    network = UNet(replace(NETWORK, channels=(8, 8, 8)))
     with torch.no_grad():
         for value in network.parameters():
             value.add_(0.05 * torch.randn_like(value))

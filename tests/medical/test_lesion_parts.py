@@ -131,15 +131,19 @@ def test_training_batches_are_a_function_of_the_step() -> None:
         assert one["mask"][row].any()
 
 
-def test_the_loss_looks_at_the_lesion_alone_and_not_at_its_size() -> None:
+def test_without_context_the_loss_looks_at_the_lesion_alone() -> None:
     batch = LesionPatches([_subject(np.random.default_rng(0))], [1.0], size=16, rows=2)(0)
     network = torch.nn.Module()
     network.forward = lambda x, time, cond: torch.zeros_like(x)
-    loss = lesion_loss(network, batch, torch.Generator().manual_seed(0))
-    changed = {**batch, "x0": torch.where(batch["mask"].expand_as(batch["x0"]), batch["x0"], torch.zeros(()))}
-    assert torch.equal(loss, lesion_loss(network, changed, torch.Generator().manual_seed(0)))
-    inside = {**batch, "x0": torch.where(batch["mask"].expand_as(batch["x0"]), torch.zeros(()), batch["x0"])}
-    assert not torch.equal(loss, lesion_loss(network, inside, torch.Generator().manual_seed(0)))
+    inside, nothing = batch["mask"].expand_as(batch["x0"]), torch.zeros(())
+
+    def loss(x0: torch.Tensor, context: float) -> torch.Tensor:
+        return lesion_loss(network, {**batch, "x0": x0}, torch.Generator().manual_seed(0), context=context)
+
+    changed_around = torch.where(inside, batch["x0"], nothing)
+    assert torch.equal(loss(batch["x0"], 0.0), loss(changed_around, 0.0))
+    assert not torch.equal(loss(batch["x0"], 0.3), loss(changed_around, 0.3))
+    assert not torch.equal(loss(batch["x0"], 0.0), loss(torch.where(inside, nothing, batch["x0"]), 0.0))
 
 
 def test_a_fresh_network_starts_the_same_for_the_same_seed() -> None:

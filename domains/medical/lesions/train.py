@@ -34,6 +34,7 @@ from shared.training.loop import Batch, TrainSettings, fit
 DATA_VARIABLE = "SUITE_DATA"
 ROOT = Path(__file__).resolve().parents[3]
 REAL_SHARE = {"patient07": 0.25, "patient19": 0.35}  # chance of a patch from each; phantoms share the rest
+CONTEXT = 0.3  # weight of the scan around the lesion in the loss
 PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
 
@@ -116,21 +117,27 @@ def new_network(seed: int = 0) -> UNet:
         return UNet(NETWORK)
 
 
-def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Squared error of v over the lesion, divided by the lesion's size: (B,).
+def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *, context: float = CONTEXT) -> Tensor:
+    """Squared error of v over the lesion, divided by the lesion's size, + `context` times that over the rest: (B,).
 
-    The whole patch is noised and only the lesion is scored, as in LeFusion (equation of the lesion-focused loss).
+    The whole patch is noised. With context = 0 only the lesion is scored, the lesion-focused loss of LeFusion; the
+    network knows the mask, so the rest teaches it what tissue looks like without telling it to paint tissue in lesions.
     """
     model = denoiser(network)
     x0, rows = batch["x0"], len(batch["x0"])
     at = model.process.at(torch.randint(1, LEVELS + 1, (rows,), generator=generator, device=x0.device).cpu())
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
     x = model.process.join(x0, eps, at)
-    cond = {name: batch[name] for name in ("histogram", "presence")}
+    cond = {"histogram": batch["histogram"], "presence": batch["presence"], "lesion": batch["mask"].float()}
     said = network(x, at.t.to(x), cond)
     gate = lesion_gate(batch["mask"], batch["presence"])
     wrong = (said.float() - model.head.target(x, x0, at, None, model.process)).square()
-    return (gate * wrong).sum((1, 2, 3, 4)) / gate.sum((1, 2, 3, 4)).clamp_min(1)
+    rest = lesion_gate(~batch["mask"], batch["presence"])
+    return _mean_over(wrong, gate) + (context * _mean_over(wrong, rest) if context else 0)
+
+
+def _mean_over(wrong: Tensor, where: Tensor) -> Tensor:
+    return (where * wrong).sum((1, 2, 3, 4)) / where.sum((1, 2, 3, 4)).clamp_min(1)
 
 
 def shares(subjects: Sequence[Subject]) -> list[float]:
