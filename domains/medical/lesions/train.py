@@ -50,7 +50,7 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=3000, rows=8, edge=24, lr=6e-4),
+    "cpu": Size(phantoms=16, steps=1500, rows=8, edge=24, lr=6e-4),
     "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
 }
 
