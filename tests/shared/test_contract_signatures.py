@@ -46,7 +46,7 @@ def described(value: object) -> str:
 
 def signature(function: object) -> str:
     """(name: annotation = default, ...) -> annotation"""
-    found = inspect.signature(function)  # type: ignore[arg-type]
+    found = inspect.signature(function)
     terms, starred = [], False
     for parameter in found.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
@@ -72,7 +72,7 @@ def public(module: str) -> list[str]:
         if inspect.isfunction(value):
             lines.append(f"{module}.{name}{signature(value)}")
         elif inspect.isclass(value) and issubclass(value, Exception):
-            lines.append(f"{module}.{name}({value.__base__.__name__})")
+            lines.append(f"{module}.{name}({value.__mro__[1].__name__})")
         elif inspect.isclass(value):
             lines.append(f"{module}.{name}{signature(value)}")
             for member, inner in sorted(vars(value).items()):

@@ -121,7 +121,7 @@ def test_projections_come_after_other_corrections() -> None:
     """In the list before or after: the measurement holds at the end."""
 
     class Shrink(Guidance):
-        def correct(self, pred, step, own):  # type: ignore[no-untyped-def]
+        def correct(self, pred, step, own):
             return pred.with_x0(0.5 * pred.x0)
 
     for guidance in ([DDNM(Matrix(MATRIX), MEASURED), Shrink()], [Shrink(), DDNM(Matrix(MATRIX), MEASURED)]):

@@ -100,7 +100,7 @@ def test_the_thief_is_named() -> None:
 
 def refusal(d: Denoiser, sampler: Sampler, grid: Grid, y: torch.Tensor | None = None, **more: object) -> str:
     with pytest.raises(ValueError) as refused:
-        check(d, sampler, grid, noise=PerSample.of(0, 2), x=X, y=y, **more)  # type: ignore[arg-type]
+        check(d, sampler, grid, noise=PerSample.of(0, 2), x=X, y=y, **more)
     return str(refused.value)
 
 
@@ -188,7 +188,7 @@ def test_options_out_of_range_are_refused_with_their_values() -> None:
         (lambda: DPMpp(3), "orders 1 and 2, got 3"),
         (lambda: PLMS(5), "1 to 4 evaluations, got 5"),
         (lambda: DPS(SEEN, MEASURED, noise_std=0.0), "without noise take DDNM"),
-        (lambda: DPS(SEEN, MEASURED, applies="state"), "got 'state'"),  # type: ignore[arg-type]
+        (lambda: DPS(SEEN, MEASURED, applies="state"), "got 'state'"),
         (lambda: Window(1.0, -1.0), "from low to high, got 1 to -1"),
         (lambda: Matrix(torch.zeros(2, 3), (2, 2)), r"\(2, 3\) does not act on states of 4"),
         (lambda: mixture(torch.zeros(2, 2), 1.0, torch.tensor([1.0, 1.0])), "sum to 1, got 2"),
