@@ -1,10 +1,11 @@
 """The lesion model: a small 3-d U-Net, trained inside lesions only, sampled with the scan kept around the lesion.
 
-LeFusion (Zhang et al. 2025): the whole patch is noised, the loss looks at lesion voxels alone, and at every level of
-sampling everything outside the lesion is the real scan noised to that level (RePaint with jumps back). Departures: the
-network says v instead of eps (finite at the noisy end) under a squared loss (its optimum is the exact mean), the loss
-is divided by the lesion's size, the network sees where the lesion is and also learns, with less weight, from the scan
-around it (a lesion is a few hundred voxels of a patch of thousands), and the scan is pasted back exactly.
+LeFusion (Zhang et al. 2025): the whole patch is noised, the loss looks at the lesion, and at every level of sampling
+everything outside the lesion is the real scan noised to that level (RePaint with jumps back). Departures, and why:
+the network is preconditioned (Karras et al. 2022: inputs and targets of unit size at every level) instead of saying
+eps; the error is squared, for its optimum is the exact mean; the loss is divided by the lesion's size; the network
+sees the mask and learns, with less weight, from the scan around it too (a lesion is a few hundred voxels of a patch of
+thousands); and the scan is pasted back exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from domains.medical.lesions.conditioning import BINS, CONTRASTS, Texture, condition
 from shared import checkpoints
-from shared.denoiser import Denoiser, v_head
+from shared.denoiser import Denoiser, edm_head
 from shared.grid import Grid, grid
 from shared.guidance.clamp import Clamp
 from shared.guidance.known_region import KnownRegion
@@ -35,6 +36,7 @@ from shared.samplers.ddim import DDIM
 
 RECIPE = "medical/lesions"
 LEVELS = 300
+DATA_STD = 0.35  # of a patch in network units
 WEIGHTS = Path(__file__).parent / "checkpoints" / "lesions.safetensors"
 SAMPLER = DDIM("ancestral")
 
@@ -57,7 +59,7 @@ def process() -> Process:
 
 def denoiser(network: nn.Module, autocast: torch.dtype | None = None) -> Denoiser:
     """The network as the core sees it."""
-    return Denoiser(network, process(), v_head(), autocast=autocast)
+    return Denoiser(network, process(), edm_head(DATA_STD), autocast=autocast)
 
 
 def route(steps: int = 60, jump: int = 2, repeats: int = 2) -> Grid:

@@ -29,6 +29,7 @@ from shared.front.atomic import write_atomic
 from shared.networks.unet import UNet
 from shared.noise import stream
 from shared.precision import fast_dtype
+from shared.process import shaped
 from shared.training.loop import Batch, TrainSettings, fit
 
 DATA_VARIABLE = "SUITE_DATA"
@@ -50,7 +51,7 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=1500, rows=8, edge=24, lr=6e-4),
+    "cpu": Size(phantoms=16, steps=4000, rows=8, edge=24, lr=6e-4),
     "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
 }
 
@@ -118,7 +119,7 @@ def new_network(seed: int = 0) -> UNet:
 
 
 def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *, context: float = CONTEXT) -> Tensor:
-    """Squared error of v over the lesion, divided by the lesion's size, + `context` times that over the rest: (B,).
+    """Squared error over the lesion, divided by the lesion's size, + `context` times that over the rest: (B,).
 
     The whole patch is noised. With context = 0 only the lesion is scored, the lesion-focused loss of LeFusion; the
     network knows the mask, so the rest teaches it what tissue looks like without telling it to paint tissue in lesions.
@@ -129,7 +130,7 @@ def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *,
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
     x = model.process.join(x0, eps, at)
     cond = {"histogram": batch["histogram"], "presence": batch["presence"], "lesion": batch["mask"].float()}
-    said = network(x, at.t.to(x), cond)
+    said = network(x * shaped(model.head.c_in(at), x), model.head.c_time(at).to(x), cond)
     gate = lesion_gate(batch["mask"], batch["presence"])
     wrong = (said.float() - model.head.target(x, x0, at, None, model.process)).square()
     rest = lesion_gate(~batch["mask"], batch["presence"])
@@ -148,17 +149,18 @@ def shares(subjects: Sequence[Subject]) -> list[float]:
 
 
 def texture_presets(subjects: Sequence[Subject]) -> dict[str, dict[str, NDArray]]:
-    """Faint, typical and bright: the three clusters of real lesion histograms by FLAIR brightness.
+    """Faint, typical and bright: one real lesion each, the most central of three clusters by FLAIR brightness.
 
-    Clusters of the cumulative FLAIR histogram (their distance is that of moving intensity); the T1 and T2 histograms
-    of a preset are the means over the same lesions.
+    Clusters and centres are those of cumulative histograms, whose distance is that of moving intensity; the centre of a
+    cluster is the lesion with the least total distance to the others, over all contrasts. Not the mean: a mean of many
+    lesions is wider than any of them, and a small lesion that is asked for it can only answer with grain.
     """
     from domains.medical.lesions.evaluate import kmeans
 
     real = [one for one in subjects if one.name in REAL_SHARE] or list(subjects)
     rows, _ = textures(real)
     _, labels = kmeans(np.cumsum(rows[:, 0], axis=1), len(PRESETS))
-    centres = [rows[labels == k].mean(0) for k in range(len(PRESETS))]
+    centres = [_most_central(rows[labels == k]) for k in range(len(PRESETS))]
     centres.sort(key=lambda centre: float((centre[0] * np.arange(BINS)).sum()))
     return {
         name: {c: centre[i] / centre[i].sum() for i, c in enumerate(CONTRASTS)}
@@ -181,6 +183,14 @@ def reference(*, size: str = "cpu", minutes: float = 10.0, out: Path, resume: bo
             remedy="point it at the folder with medical/ms_brains",
         )
     return make_reference(folder, out)
+
+
+def _most_central(rows: NDArray) -> NDArray:
+    """Of (n, 3, 16) histograms the one with the least summed 1-Wasserstein distance to the others."""
+    cumulative = np.cumsum(rows, axis=2)
+    apart = np.abs(cumulative[:, None] - cumulative[None]).sum((2, 3))  # (n, n)
+    central: NDArray = rows[int(apart.sum(1).argmin())]
+    return central
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
