@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_is_replaced_in_one_step(tmp_path: Path, content: object) -> None:
     target = tmp_path / "scan.nii.gz"
     target.write_text("old")
-    assert write_atomic(target, content) == target  # type: ignore[arg-type]
+    assert write_atomic(target, content) == target
     assert target.read_text() == "new" and names(tmp_path) == ["scan.nii.gz"]
 
 

@@ -152,6 +152,6 @@ def textures(subjects: Sequence[Subject], smallest: int = 30) -> tuple[NDArray, 
                 mask[where] = True
                 low, high = part.min(0), part.max(0) + 1
                 block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-                rows.append([histogram(one.unit[(c, *block)].astype(np.float32), mask[block]) for c in range(3)])
+                rows.append([histogram(one.unit[c][block].astype(np.float32), mask[block]) for c in range(3)])
                 names.append(one.name)
     return np.asarray(rows, np.float32), names

@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Reference:
     seam_range: Mapping[str, tuple[float, float]]
     distance_limit: Mapping[str, float]
     ncc_limit: Mapping[str, float]
-    card: Mapping[str, object]
+    card: Mapping[str, Any]
 
     @property
     def contrasts(self) -> tuple[str, ...]:
