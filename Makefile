@@ -46,6 +46,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m suite.measured --check
+	$(BIN)/python -m suite.ledger_page --check
 	$(BIN)/python -m pytest -q tests/house
 
 bench: setup
@@ -61,6 +62,7 @@ prove: setup
 
 docs: setup
 	$(BIN)/python -m suite.measured
+	$(BIN)/python -m suite.ledger_page
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 lock: | $(BIN)/uv

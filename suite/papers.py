@@ -19,10 +19,14 @@ import click
 
 from shared.errors import UserError
 from shared.front.provenance import versions, write_atomic
+from shared.measured import commit
 
 LEDGER = Path(__file__).with_name("ledger")
 STATUSES = ("not built", "built", "held", "partly held", "not held")
 VERDICTS = STATUSES[2:]
+MEASURED = (
+    "status", "measured", "baseline", "ci_low", "ci_high", "negative_control", "seconds", "date", "machine", "command",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,15 @@ def run_experiment(slug: str, *, seed: int, out: Path) -> dict[str, Any]:
     return result
 
 
+def record(result: dict[str, Any], folder: Path = LEDGER) -> None:
+    """Put what an experiment measured into its entry; claim, threshold and rule are never touched by a result."""
+    file = folder / f"{result['slug']}.json"
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    measured = {name: result[name] for name in MEASURED if name in result}
+    measured |= {"seeds": result.get("sub_seeds", result["seeds"]), "commit": commit()}
+    write_atomic(file, json.dumps({**entry, **measured}, indent=1, ensure_ascii=False) + "\n")
+
+
 @click.group("papers", invoke_without_command=True, no_args_is_help=False)
 @click.option("--json", "as_json", is_flag=True, help="The whole ledger as JSON.")
 @click.pass_context
@@ -123,9 +136,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @click.argument("slug")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Seed (default 0).")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR", help="Folder to write.")
-def run_command(slug: str, seed: int, out: Path) -> None:
+@click.option("--record", "keep", is_flag=True, help="Put the numbers into the ledger (maintainers).")
+def run_command(slug: str, seed: int, out: Path, keep: bool) -> None:
     """Run a paper's experiment again: JSON, plot and verdict."""
     result = run_experiment(slug, seed=seed, out=out)
+    if keep:
+        record(result)
     click.echo(f"{slug}: {result['status']} in {result['seconds']} s; {out / (slug + '.json')}")
 
 
