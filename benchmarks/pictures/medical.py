@@ -84,12 +84,17 @@ def shot(chromium: Any, address: str, name: str, width: int, scheme: str) -> Non
     view.goto(address)
     view.wait_for_selector("#before img.first[src^='data:image/png']", timeout=300_000)
     view.locator("#run").click()
-    view.wait_for_selector("#status .status-done", timeout=600_000)
+    view.wait_for_selector("#status :is(.status-done, .status-error)", timeout=600_000)
+    said = view.locator("#status").inner_text()
+    if view.locator("#status .status-done").count() == 0:
+        raise SystemExit(said)
     view.wait_for_selector("#after img.first[src^='data:image/png']")
     view.wait_for_selector("#quality table")
-    view.add_style_tag(content=".run-panel { position: static !important; }")  # a whole page has no bottom of a screen
+    # In a picture of the whole page nothing is held in view.
+    view.add_style_tag(content=".run-panel, #notice { position: static !important; }")
     view.screenshot(path=str(OUT / f"medical_page_{name}.png"), full_page=True)
     save(Image.open(OUT / f"medical_page_{name}.png").convert("RGB"), f"medical_page_{name}")
+    print(said.strip())
     view.close()
 
 

@@ -55,8 +55,9 @@ def page(jobs: JobRunner) -> gr.Blocks:
             gr.Markdown(words.EXPLAIN)
         with gr.Accordion("Export: do the same again", open=False):
             gr.Markdown(words.AGAIN)
-            parts.command = gr.Code(label="Command", language="shell", interactive=False, lines=2, elem_id="command")
-            parts.sidecar = gr.Code(label="Settings and provenance of this run", language="json", interactive=False)
+            plain: dict[str, Any] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
+            parts.command = gr.Code(label="Command", max_lines=6, elem_id="command", **plain)
+            parts.sidecar = gr.Code(label="Settings and provenance of this run", max_lines=16, **plain)
         handlers.connect(blocks, parts, panel)
         endpoint(ADD, jobs)
     return blocks
@@ -71,19 +72,21 @@ def _scan(parts: Any) -> None:
         kinds = [".nii", ".gz"]
         with gr.Row():
             for name in ("FLAIR", "T1", "T2"):
-                parts.files.append(gr.File(label=name, file_types=kinds, height=110, elem_id=f"upload-{name}"))
+                parts.files.append(
+                    gr.File(label=name, file_types=kinds, height=130, min_width=100, elem_id=f"upload-{name}")
+                )
         with gr.Row():
             parts.files.append(
-                gr.File(label="Lesion mask (optional)", file_types=kinds, height=110, elem_id="upload-mask")
+                gr.File(label="Lesion mask (optional)", file_types=kinds, height=130, elem_id="upload-mask")
             )
             parts.files.append(
-                gr.File(label="Lesions it has (optional)", file_types=kinds, height=110, elem_id="upload-label")
+                gr.File(label="Lesions it has (optional)", file_types=kinds, height=130, elem_id="upload-label")
             )
     with gr.Row(elem_classes="tight"):
         parts.contrast = gr.Dropdown(["FLAIR"], value="FLAIR", label="Contrast", scale=1, min_width=110)
-        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", scale=2, min_width=130)
+        parts.preset = gr.Dropdown(["Standard"], value="Standard", label="Window", scale=1, min_width=140)
         parts.convention = gr.Radio(
-            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", scale=1, min_width=250, elem_id="convention"
+            list(CONVENTIONS), value=CONVENTIONS[0], label="Convention", scale=3, min_width=255, elem_id="convention"
         )
     parts.before = component("before")
     with gr.Row(elem_classes="tight"):
@@ -127,9 +130,9 @@ def _result(parts: Any) -> None:
     """The right column: before, after, difference and blink, variations, the report."""
     gr.Markdown("### 3 · Result")
     with gr.Row():
-        parts.mode = gr.Radio(list(MODES), value=MODES[0], label="Show", min_width=260, elem_id="mode")
+        parts.mode = gr.Radio(list(MODES), value=MODES[0], label="Show", scale=4, min_width=330, elem_id="mode")
         parts.variation = gr.Dropdown(
-            ["1"], value="1", label="Variation", visible=False, min_width=90, elem_id="variation"
+            ["1"], value="1", label="Variation", visible=False, scale=1, min_width=90, elem_id="variation"
         )
     parts.after = component("after")
     parts.outlined = gr.Checkbox(False, label="Outline the lesion mask", container=False, elem_id="outlined")

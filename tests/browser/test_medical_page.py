@@ -149,7 +149,11 @@ def test_the_example_becomes_a_scan_with_a_lesion(tab: Visit) -> None:
     expect(page.locator("#training-domain")).to_contain_text("inside")
     expect(page.locator("#figures")).to_contain_text(re.compile(r"\d+ × \d+ ms"))
     expect(page.locator("#close-ups figure")).to_have_count(2)
-    page.locator("#training-domain summary").click()
+    page.locator("#training-domain summary").press("Enter")
+    for section in ("Explain", "Export"):
+        page.get_by_role("button", name=section).press("Enter")
+    expect(page.locator("#command")).to_contain_text("suite medical lesions add")
+    expect(page.locator("#notice")).to_be_in_viewport()  # the far end of the page is in view, the notice still is
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     assert page.evaluate(CONTRASTS) == []
     assert tab.foreign == [] and tab.errors == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -181,11 +182,14 @@ def _windows(scan: Scan, contrast: str) -> tuple[Any, Any, Any]:
     known = scan.windows[contrast]
     name, window = next(iter(known.items()))
     whole = known["Full range"]
-    low, high, step = whole.level - whole.width / 2, whole.level + whole.width / 2, whole.width / 400
+    step = 10.0 ** math.floor(math.log10(whole.width / 200))
+    low, high = (math.floor((whole.level + side * whole.width / 2) / step) * step for side in (-1, 1))
+    width, level = (round(round(value / step) * step, 10) for value in window)
+    most = max(high - low, width) + step
     return (
         gr.update(choices=list(known), value=name),
-        gr.update(minimum=step, maximum=max(whole.width, window.width), step=step, value=window.width),
-        gr.update(minimum=low, maximum=high, step=step, value=window.level),
+        gr.update(minimum=step, maximum=round(most, 10), step=step, value=max(width, step)),
+        gr.update(minimum=round(low, 10), maximum=round(high + step, 10), step=step, value=level),
     )
 
 
@@ -272,7 +276,7 @@ def _preset(name: str, visit: Visit | None, result: Result | None, *held: Any) -
     look = look_of(held[:11], visit.scan)
     window = visit.scan.windows[look.contrast].get(name, look.window)
     changed = replace(look, window=window)
-    return [window.width, window.level, *_pictures(visit, result, changed, *held[11:14])]
+    return [float(f"{v:.4g}") for v in window] + _pictures(visit, result, changed, *held[11:14])
 
 
 def _reported(visit: Visit, result: Result | None, held: Sequence[Any]) -> list[Any]:

@@ -116,7 +116,8 @@ def viewer_value(result: Result | None, look: Look, mode: str, variation: int, o
     """What the result viewer shows."""
     if result is None or not result.made:
         return nothing(WAITING)
-    look = replace(look, tool=TOOLS[0])  # the mask is painted on the scan, not on the result
+    # The mask is painted on the scan, not on the result, and no fill hides what was made.
+    look = replace(look, tool=TOOLS[0], opacity=0.0)
     contrast = look.contrast if look.contrast in result.before else result.contrasts[0]
     variation = min(max(variation, 0), len(result.made) - 1)
     overlays = []
