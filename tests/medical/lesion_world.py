@@ -50,7 +50,7 @@ def written(folder: Path, volumes: Mapping[str, Volume], mask: NDArray) -> dict[
 def untrained(path: Path, seed: int = 0) -> Path:
     """A checkpoint of a tiny network with random weights that says something at every voxel."""
     torch.manual_seed(seed)
-    network = UNet(replace(NETWORK, channels=(8, 8, 8)))
+    network = UNet(replace(NETWORK, channels=(8, 8, 8, 8)))
     with torch.no_grad():
         for value in network.parameters():
             value.add_(0.05 * torch.randn_like(value))

@@ -44,9 +44,8 @@ NETWORK = UNetConfig(
     dims=3,
     in_channels=len(CONTRASTS),
     out_channels=len(CONTRASTS),
-    channels=(48, 96, 128),
+    channels=(16, 48, 96, 128),  # the first level sees single voxels: noise of a single voxel is told apart there
     blocks=1,
-    patch=2,
     vectors={"histogram": BINS * len(CONTRASTS), "presence": len(CONTRASTS)},
     images={"lesion": 1},
 )

@@ -35,7 +35,8 @@ from shared.training.loop import Batch, TrainSettings, fit
 DATA_VARIABLE = "SUITE_DATA"
 ROOT = Path(__file__).resolve().parents[3]
 REAL_SHARE = {"patient07": 0.25, "patient19": 0.35}  # chance of a patch from each; phantoms share the rest
-CONTEXT = 0.3  # weight of the scan around the lesion in the loss
+CONTEXT = 1.0  # weight of the scan around the lesion in the loss
+SMALLEST = 100  # voxels and contrasts that a lesion counts for at least: the mean over fewer is mostly chance
 PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
 
@@ -51,7 +52,7 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=4000, rows=8, edge=24, lr=6e-4),
+    "cpu": Size(phantoms=16, steps=2000, rows=8, edge=24, lr=8e-4),
     "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
 }
 
@@ -138,7 +139,7 @@ def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *,
 
 
 def _mean_over(wrong: Tensor, where: Tensor) -> Tensor:
-    return (where * wrong).sum((1, 2, 3, 4)) / where.sum((1, 2, 3, 4)).clamp_min(1)
+    return (where * wrong).sum((1, 2, 3, 4)) / where.sum((1, 2, 3, 4)).clamp_min(SMALLEST)
 
 
 def shares(subjects: Sequence[Subject]) -> list[float]:
