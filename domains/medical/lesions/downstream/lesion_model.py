@@ -1,7 +1,8 @@
-"""LeFusion in two dimensions: the process, head, sampler and histogram of the shipped model on windows of 32 pixels.
+"""LeFusion in two dimensions: the process, head, sampler and histogram of the lesion app on windows of 32 pixels.
 
 A window contains the whole lesion; the network is scored inside the lesion alone and never sees the mask, as in the
-paper. Sampling keeps everything outside the lesion at its noised real value and pastes it back exactly.
+paper (the app's own network sees it). Sampling keeps everything outside the lesion at its noised real value and pastes
+it back exactly.
 """
 
 from __future__ import annotations
