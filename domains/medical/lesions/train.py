@@ -35,7 +35,7 @@ from shared.training.loop import Batch, TrainSettings, fit
 DATA_VARIABLE = "SUITE_DATA"
 ROOT = Path(__file__).resolve().parents[3]
 REAL_SHARE = {"patient07": 0.25, "patient19": 0.35}  # chance of a patch from each; phantoms share the rest
-CONTEXT = 1.0  # weight of the scan around the lesion in the loss
+CONTEXT = 0.3  # weight of the scan around the lesion in the loss
 SMALLEST = 100  # voxels and contrasts that a lesion counts for at least: the mean over fewer is mostly chance
 PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
@@ -64,7 +64,9 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     presets = texture_presets(subjects)
     network = new_network()
     batches = LesionPatches(subjects, shares(subjects), recipe.edge, recipe.rows)
-    settings = TrainSettings(steps=recipe.steps, minutes=minutes, lr=recipe.lr, bf16=True, ema=0.999)
+    settings = TrainSettings(
+        steps=recipe.steps, minutes=minutes, lr=recipe.lr, bf16=fast_dtype() is not None, ema=0.999
+    )
     report = fit(network, lesion_loss, batches, settings=settings, out=out, resume=resume)
     network.load_state_dict(dict(report.ema))
     real = any(one.name.startswith("patient") for one in subjects)

@@ -22,6 +22,7 @@ from shared.guidance.clamp import Clamp
 from shared.guidance.known_region import KnownRegion
 from shared.networks.unet import UNet, UNetConfig
 from shared.noise import PerSample, stream
+from shared.precision import fast_dtype
 from shared.sample import sample
 from shared.training.loop import Batch, TrainSettings, fit
 from shared.training.objectives import denoising
@@ -92,7 +93,13 @@ def train(images: NDArray, masks: NDArray, *, steps: int, rows: int, lr: float, 
         torch.manual_seed(stream(seed, 0, "weights").initial_seed())
         network = UNet(NETWORK)
     settings = TrainSettings(
-        steps=steps, lr=lr, warmup=min(100, steps // 5), ema=0.995, seed=seed, bf16=True, save_minutes=0.5
+        steps=steps,
+        lr=lr,
+        warmup=min(100, steps // 5),
+        ema=0.995,
+        seed=seed,
+        bf16=fast_dtype() is not None,
+        save_minutes=0.5,
     )
     report = fit(
         network,
@@ -113,7 +120,7 @@ def fill(
 
     images (N, H, W) float32 in [-1, 1];  masks (N, H, W) bool, each within a window of 32 pixels;  seeds  one a patch
     """
-    out, model, plan = images.copy(), denoiser(network), route()
+    out, model, plan = images.copy(), denoiser(network, fast_dtype()), route()
     for first in range(0, len(images), batch):
         rows = range(first, min(first + batch, len(images)))
         blocks = []
@@ -122,16 +129,15 @@ def fill(
             blocks.append((i, slice(y, y + WINDOW), slice(x, x + WINDOW)))
         known = torch.from_numpy(np.stack([images[b] for b in blocks])[:, None])
         inside = torch.from_numpy(np.stack([masks[b] for b in blocks])[:, None])
-        with torch.autocast("cpu", torch.bfloat16):
-            run = sample(
-                model,
-                SAMPLER,
-                plan,
-                noise=PerSample(tuple(int(seeds[i]) for i in rows)),
-                shape=known.shape,
-                cond={"histogram": torch.from_numpy(histograms[first : first + len(blocks)])},
-                guidance=[Clamp(-1, 1), KnownRegion(known, ~inside)],
-            )
+        run = sample(
+            model,
+            SAMPLER,
+            plan,
+            noise=PerSample(tuple(int(seeds[i]) for i in rows)),
+            shape=known.shape,
+            cond={"histogram": torch.from_numpy(histograms[first : first + len(blocks)])},
+            guidance=[Clamp(-1, 1), KnownRegion(known, ~inside)],
+        )
         made = run.x[:, 0].float().numpy()
         for block, patch, where in zip(blocks, made, inside[:, 0].numpy(), strict=True):
             out[block][where] = patch[where]

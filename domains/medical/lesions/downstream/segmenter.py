@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from domains.medical.lesions.downstream.lesion_model import turned
 from shared.noise import stream
+from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
 
 
@@ -87,7 +88,9 @@ def train(images: NDArray, masks: NDArray, *, steps: int, rows: int, lr: float, 
     with torch.random.fork_rng([]):
         torch.manual_seed(stream(seed, 0, "segmenter").initial_seed())
         network: Segmenter = Segmenter().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    settings = TrainSettings(steps=steps, lr=lr, warmup=min(50, steps // 5), seed=seed, bf16=True, log_every=50)
+    settings = TrainSettings(
+        steps=steps, lr=lr, warmup=min(50, steps // 5), seed=seed, bf16=fast_dtype() is not None, log_every=50
+    )
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         return segmentation_loss(model(batch["image"]), batch["mask"])
