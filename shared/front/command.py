@@ -23,7 +23,9 @@ from typing import Any
 import click
 
 from shared.errors import Cancelled, UserError
+from shared.front.embedded import carried
 from shared.front.operation import Operation
+from shared.front.option import EXAMPLE
 from shared.front.progress import TerminalReport
 from shared.front.provenance import differences, input_files
 from shared.front.settings import Option, Settings, read_json
@@ -84,7 +86,7 @@ def command(operation: Operation) -> click.Command:
     """The command of an operation: one flag an option of its settings class, and ``--settings`` to replay a sidecar."""
     options = operation.settings.options()
     parameters: list[click.Parameter] = [_parameter(option) for option in options]
-    replay = "Start from a settings or sidecar file (JSON); options typed beside it win."
+    replay = "Start from a settings or sidecar file (JSON, or a PNG that holds one); options typed beside it win."
     parameters.append(click.Option(["--settings", "settings_file"], metavar="FILE", help=replay))
 
     def callback(settings_file: str | None, **typed: Any) -> None:
@@ -150,12 +152,16 @@ def _settings(operation: Operation, settings_file: str | None, values: Mapping[s
 
 
 def _beside(operation: Operation, sidecar: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
-    """Settings whose input files, when not found as written, are looked for beside the settings file."""
+    """Settings whose input files are those that the sidecar carries, then as written, then beside the sidecar."""
     settings = sidecar["settings"] if isinstance(sidecar.get("settings"), Mapping) else sidecar
 
     def find(path: Any) -> Any:
-        near = file.parent / str(path)
-        return str(near) if isinstance(path, str) and path and not Path(path).exists() and near.is_file() else path
+        if not isinstance(path, str) or not path or path.startswith(EXAMPLE):
+            return path
+        inside, near = carried(sidecar, path), file.parent / path
+        if inside is not None:
+            return str(inside)
+        return str(near) if not Path(path).exists() and near.is_file() else path
 
     found = dict(settings)
     for option in operation.settings.options():

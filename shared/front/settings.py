@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from shared.errors import UserError
+from shared.front.embedded import SIGNATURE, sidecar_text
 from shared.front.option import REQUIRED, Option
 
 __all__ = ["REQUIRED", "Option", "Settings", "option"]
@@ -151,16 +152,20 @@ class Settings:
 
 
 def read_json(path: Path | str) -> Mapping[str, Any]:
-    """The JSON object in a file.
+    """The JSON object in a file; in a PNG, the sidecar that it carries.
 
-    Raises UserError when the file is absent, larger than 16 MiB, not JSON, or not an object.
+    Raises UserError when the file is absent, larger than 16 MiB, not JSON, not an object, or a picture without one.
     """
     path = Path(path)
     remedy = "give a settings or sidecar file written by this suite"
     try:
         if path.stat().st_size > LARGEST_SIDECAR:
             raise UserError(f"{path.stat().st_size} bytes are too many for settings", where=str(path), remedy=remedy)
-        data = json.loads(path.read_text(encoding="utf-8"))
+        body = path.read_bytes()
+        text = sidecar_text(body) if body.startswith(SIGNATURE) else body.decode("utf-8")
+        if text is None:
+            raise UserError("is a picture without settings", where=str(path), remedy=remedy)
+        data = json.loads(text)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=str(path), remedy=remedy) from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
