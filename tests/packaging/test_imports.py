@@ -15,8 +15,20 @@ from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 
-HEAVY = ("diffusers", "monai", "librosa", "gradio", "nibabel", "nilearn", "pandas", "sklearn", "transformers")
-NEVER_IN_BASE = {"diffusers", "librosa", "monai", "nibabel", "nilearn"}
+HEAVY = (
+    "accelerate",
+    "diffusers",
+    "gradio",
+    "librosa",
+    "monai",
+    "nibabel",
+    "nilearn",
+    "pandas",
+    "ray",
+    "sklearn",
+    "transformers",
+)
+NEVER_IN_BASE = {"diffusers", "librosa", "monai", "nibabel", "nilearn", "ray", "transformers"}
 PACKAGES = ("shared", "suite", "domains")
 
 
@@ -130,7 +142,8 @@ def test_base_install_is_free_of_the_libraries_of_the_domains() -> None:
 @pytest.mark.parametrize("package", ["shared", "suite"])
 def test_base_imports_only_what_the_base_declares(package: str) -> None:
     folder = ROOT / package
-    optional = {"diffusers", "monai"} if package == "shared" else set()  # shared/interop, inside functions
+    # shared/interop and the launcher, inside functions
+    optional = {"diffusers", "monai", "ray"} if package == "shared" else set()
     assert not undeclared(folder, declared() | optional)
 
 
@@ -140,7 +153,7 @@ def test_domain_imports_only_what_its_extra_declares(domain: str) -> None:
 
 
 def test_tests_and_benchmarks_import_only_what_some_extra_declares() -> None:
-    extras = {"all", "bench", "dev", "medical", "audio", "motion", "driving", "image"}
+    extras = {"all", "bench", "dev", "interop", "scale", "medical", "audio", "motion", "driving", "image"}
     allowed = declared().union(*map(declared, extras)) | {"tests", "benchmarks"}
     assert not undeclared(ROOT / "tests", allowed) | undeclared(ROOT / "benchmarks", allowed)
 
