@@ -69,18 +69,17 @@ def depth_to_space(x: Tensor, patch: Sequence[int]) -> Tensor:
 class TimeEmbedding(nn.Module):
     """Sine and cosine features of the time, then two linear layers: (B,) -> (B, E).
 
-    features_k = (cos(w_k t), sin(w_k t)), w_k geometric from 1/1000 to 16 (Vaswani et al. 2017, with a range that
-    serves a clock in 0..1, a log-SNR in -20..20 and a level number in 0..1000 alike). The features are computed in
-    float32, or float64 for a float64 network, whatever the dtype of the weights: half precision cannot tell level
-    999 from 1000.
+    features_k = (cos(w_k t), sin(w_k t)), w_k geometric from frequencies[0] to frequencies[1] (Vaswani et al. 2017; the
+    default range serves a clock in 0..1, a log-SNR in -20..20 and a level number in 0..1000 alike). The features are
+    computed in float32, or float64 for a float64 network, whatever the dtype of the weights: half precision cannot
+    tell level 999 from 1000.
     """
 
-    def __init__(self, width: int, features: int = 128) -> None:
+    def __init__(self, width: int, features: int = 128, frequencies: tuple[float, float] = (1e-3, 16.0)) -> None:
         super().__init__()
         half = features // 2
-        self.log_frequencies = [
-            math.log(1e-3) + (math.log(16.0) - math.log(1e-3)) * k / (half - 1) for k in range(half)
-        ]
+        first, last = (math.log(frequency) for frequency in frequencies)
+        self.log_frequencies = [first + (last - first) * k / (half - 1) for k in range(half)]
         self.first = nn.Linear(features, width)
         self.second = nn.Linear(width, width)
 

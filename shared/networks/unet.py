@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shared.errors import UserError
+from shared.networks.conditions import check, given, with_images
 from shared.networks.layers import (
     CHANNELS_LAST,
     CONVOLUTIONS,
@@ -203,14 +204,14 @@ class UNet(nn.Module):
         Raises UserError for names that were not declared and for sizes that the strides do not divide.
         """
         self._check(x, cond)
-        dtype = self.head.weight.dtype
+        config, dtype = self.config, self.head.weight.dtype
         embedding = self.time(time)
         for name, project in self.vectors.items():
             null = self.nulls[name].expand(x.shape[0], -1)
-            value = _given(cond[name].to(dtype), null) if name in cond else null
+            value = given(cond[name].to(dtype), null) if name in cond else null
             embedding = embedding + project(value)
         embedding = F.silu(embedding)
-        h = space_to_depth(self._with_images(x, cond).to(dtype), self.config.patch_by_axis)
+        h = space_to_depth(with_images(x, cond, config.images).to(dtype), self.config.patch_by_axis)
         h = self.stem(h.contiguous(memory_format=CHANNELS_LAST[self.config.dims]))
         kept = []
         for blocks, skip, sample in zip(self.down, self.skips, self.sample_down, strict=False):  # all but the coarsest
@@ -255,15 +256,6 @@ class UNet(nn.Module):
             found |= _level_sites(f"up.{level}", cast(Level, self.up[level]))
         return found | {"head": self.head}
 
-    def _with_images(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        if not self.config.images:
-            return x
-        parts = [x]
-        for name, channels in self.config.images.items():
-            none = x.new_zeros(x.shape[0], channels, *x.shape[2:])
-            parts.append(_given(cond[name].to(x.dtype), none) if name in cond else none)
-        return torch.cat(parts, dim=1)
-
     def _check(self, x: Tensor, cond: Mapping[str, Tensor]) -> None:
         config, rows, sizes = self.config, x.shape[0], tuple(x.shape[2:])
         if x.ndim != 2 + config.dims or x.shape[1] != config.in_channels:
@@ -279,23 +271,7 @@ class UNet(nn.Module):
             )
         shapes: dict[str, tuple[int, ...]] = {name: (rows, width) for name, width in config.vectors.items()}
         shapes |= {name: (rows, channels, *sizes) for name, channels in config.images.items()}
-        for name, value in cond.items():
-            if name not in shapes:
-                raise UserError(
-                    f"condition {name!r} was not declared",
-                    where="cond",
-                    remedy=f"use {sorted(shapes)}" if shapes else "this network takes none: pass an empty mapping",
-                )
-            if tuple(value.shape) != shapes[name]:
-                raise UserError(
-                    f"condition {name!r} has shape {tuple(value.shape)}", where="cond", remedy=f"pass {shapes[name]}"
-                )
-
-
-def _given(value: Tensor, otherwise: Tensor) -> Tensor:
-    """value, with `otherwise` in the rows that are NaN throughout; a row with some NaN stays as it is, and shows."""
-    absent = value.isnan().flatten(1).all(dim=1)
-    return torch.where(absent.reshape(-1, *[1] * (value.ndim - 1)), otherwise, value)
+        check(cond, shapes)
 
 
 def _level_sites(prefix: str, level: Level) -> dict[str, nn.Module]:
