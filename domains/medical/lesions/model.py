@@ -26,6 +26,7 @@ from shared.denoiser import Denoiser, edm_head
 from shared.grid import Grid, grid
 from shared.guidance.clamp import Clamp
 from shared.guidance.known_region import KnownRegion
+from shared.networks.onednn import prefer_onednn
 from shared.networks.unet import UNetConfig
 from shared.noise import PerSample
 from shared.precision import fast_dtype
@@ -83,7 +84,7 @@ class LesionModel:
     """A trained network and its card; computes in bfloat16 where that is faster, unless told otherwise."""
 
     def __init__(self, network: nn.Module, card: dict[str, Any], *, autocast: torch.dtype | None = None) -> None:
-        self.denoiser, self.card = denoiser(network.eval(), autocast), card
+        self.denoiser, self.card = denoiser(prefer_onednn(network.eval()), autocast), card
 
     @classmethod
     def from_pretrained(cls, path: str | Path = WEIGHTS, *, precise: bool = False) -> LesionModel:
