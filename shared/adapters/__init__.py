@@ -1,0 +1,1 @@
+"""What is added to a trained network without changing it: controls, low-rank updates, and where they attach."""
