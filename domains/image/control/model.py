@@ -1,0 +1,167 @@
+"""The shape model: pictures of 32 x 32 pixels from captions, and from edges too where a control is loaded.
+
+A small transformer with the caption's words in its sequence (DiT, Peebles and Xie 2023) says the velocity of a
+rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t n with x0 in -1..1; classifier-free guidance against the empty
+caption. Edges come in through a ControlNet beside the frozen base (Zhang et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from domains.image.shapes.captions import LENGTH, VOCABULARY, parse, tokens
+from shared import checkpoints
+from shared.denoiser import Denoiser, velocity_head
+from shared.errors import UserError
+from shared.grid import Grid, own_times
+from shared.guidance.classifier_free import ClassifierFree
+from shared.networks.dit import DiTConfig
+from shared.networks.text import TextConfig
+from shared.noise import PerSample
+from shared.precision import fast_dtype
+from shared.process import Process, flow
+from shared.run import Observer, RunState, Step, Transition
+from shared.sample import cost, sample
+from shared.samplers.named import named
+
+RECIPE: Final = "image/shapes"
+CONTROL_RECIPE: Final = "image/shapes-edges"
+SIDE: Final = 32
+WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "shapes.safetensors"
+CONTROL_WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "edges.safetensors"
+STEPS, GUIDANCE, SAMPLER = 24, 3.0, "dpmpp_2m"
+
+NETWORK: Final = DiTConfig(
+    dims=2,
+    in_channels=3,
+    out_channels=3,
+    width=192,
+    layers=6,
+    heads=6,
+    patch=4,
+    positions="learned",
+    size=(SIDE, SIDE),
+    text=TextConfig(VOCABULARY, LENGTH),
+)
+
+
+def denoiser(network: nn.Module, *, words: int = LENGTH, autocast: torch.dtype | None = None) -> Denoiser:
+    """The network as the core sees it; `words` is the length of the captions beside which the empty one is asked."""
+    null = {"text": torch.zeros(1, words, dtype=torch.int64)}
+    return Denoiser(network, process(), velocity_head(), null=null, autocast=autocast)
+
+
+def process() -> Process:
+    """Rectified flow."""
+    return flow()
+
+
+def route(steps: int) -> Grid:
+    """Equal steps of the clock from noise to picture."""
+    return own_times(process(), torch.linspace(1, 0, steps + 1, dtype=torch.float64))
+
+
+def read(captions: Sequence[str]) -> Tensor:
+    """(B, L) words of captions, L the longest; refuses a caption that the grammar does not know."""
+    for text in captions:
+        parse(text)
+    ids = tokens(captions)
+    return torch.from_numpy(ids[:, : max(1, int((ids > 0).sum(1).max()))])
+
+
+class ShapeModel:
+    """A trained network, its card, and the control that may stand beside it."""
+
+    def __init__(self, network: nn.Module, card: dict[str, Any], *, autocast: torch.dtype | None = None) -> None:
+        self.network, self.card, self.autocast = network.eval(), card, autocast
+        self.control: nn.Module | None = None
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path = WEIGHTS, control: str | Path | None = CONTROL_WEIGHTS) -> ShapeModel:
+        """The shipped model, or another checkpoint of the same recipe; control=None leaves the edges away."""
+        network, card = checkpoints.load(path, recipe=RECIPE)
+        return cls(network, card, autocast=fast_dtype())
+
+    def calls(self, steps: int = STEPS, guidance: float = GUIDANCE, sampler: str = SAMPLER) -> int:
+        """Network calls of one picture."""
+        cond = {"text": torch.ones(1, 1, dtype=torch.int64)}
+        known = denoiser(self.network, words=1)
+        return cost(known, named(sampler), route(steps), cond=cond, guidance=[ClassifierFree(guidance)]).calls
+
+    def generate(
+        self,
+        captions: Sequence[str],
+        *,
+        edges: NDArray | None = None,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        strength: float = 1.0,
+        window: tuple[float, float] = (0.0, 1.0),
+        seeds: Sequence[int],
+        sampler: str = SAMPLER,
+        progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[NDArray], None] | None = None,
+    ) -> NDArray:
+        """Pictures (B, 32, 32, 3) uint8, one a caption and seed.
+
+        captions   of the grammar of shapes/captions.py; an empty one asks for any picture
+        edges      (B, 32, 32) float32 in 0..1, 1 on the contours that the picture is to have; None: free
+        guidance   1 follows the caption as learned, more exaggerates it
+        strength, window   of the edges: how strongly, and from which to which share of the way from noise to picture
+        progress   called with (calls so far, calls in all) between network calls; may raise to cancel
+        preview    called with the pictures believed so far, as returned, between network calls
+        Raises UserError for captions, edges or numbers that do not fit.
+        """
+        if len(captions) != len(seeds) or not captions:
+            raise UserError(
+                f"{len(captions)} captions and {len(seeds)} seeds", where="captions", remedy="give one seed a caption"
+            )
+        if edges is not None:
+            raise UserError("no control is loaded", where="edges", remedy="load a model with a control")
+        ids = read(captions)
+        run = sample(
+            denoiser(self.network, words=ids.shape[1], autocast=self.autocast),
+            named(sampler),
+            route(steps),
+            noise=PerSample(tuple(seeds)),
+            shape=(len(captions), 3, SIDE, SIDE),
+            cond={"text": ids},
+            guidance=[ClassifierFree(guidance)],
+            observers=[_watching(progress, preview, self.calls(steps, guidance, sampler))],
+        )
+        return pictures(run.x)
+
+
+def pictures(x: Tensor) -> NDArray:
+    """(B, 3, S, S) in -1..1 -> (B, S, S, 3) uint8."""
+    return np.ascontiguousarray(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def values(rgb: NDArray) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in -1..1."""
+    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _watching(
+    progress: Callable[[int, int], None] | None, preview: Callable[[NDArray], None] | None, total: int
+) -> Observer:
+    done = 0
+
+    def observe(state: RunState, step: Step, tr: Transition | None) -> None:
+        nonlocal done
+        if tr is None:
+            return
+        done += len(tr.first.named)
+        if preview is not None:
+            preview(pictures(tr.first.guided.x0))
+        if progress is not None:
+            progress(min(done, total), total)
+
+    return observe
