@@ -94,6 +94,7 @@ APPS: Final = (
 RECIPES: Final = {
     "medical/lesions": "domains.medical.lesions.train:train",
     "medical/lesion-reference": "domains.medical.lesions.train:reference",
+    "image/shapes": "domains.image.control.train:train",
 }
 
 DOMAINS: Final = {

@@ -1,4 +1,4 @@
-"""Captions: scenes in words, words as numbers, and what a caption promises.
+"""Captions: scenes in words, what a caption promises, and that promise as numbers for a network.
 
     a small striped red circle left of a blue square and a green star on a checkered white background
 
@@ -16,7 +16,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.image.shapes.scene import BACKGROUNDS, COLOURS, THINGS, Scene, Thing
+from domains.image.shapes.scene import (
+    BACKGROUNDS,
+    COLOURS,
+    PATTERNS,
+    RELATIONS,
+    SHAPES,
+    TEXTURES,
+    THINGS,
+    Scene,
+    Thing,
+)
 from shared.errors import UserError
 
 SHAPE_WORDS: Final = {
@@ -67,9 +77,14 @@ WORDS: Final = (
     "on",
     "background",
 )
-VOCABULARY: Final = len(WORDS) + 1  # 0 is padding
-LENGTH: Final = 24  # tokens of the longest caption
-_NUMBER: Final = {word: k for k, word in enumerate(WORDS, 1)}
+# A network reads the promise, one place a role: who is red and who holds whom need not be learned from word order.
+TERMS: Final = (*SHAPES, ANY_SHAPE, *COLOURS, *TEXTURES, *SIZE_WORDS, *RELATIONS, *BACKGROUNDS, *PATTERNS)
+VOCABULARY: Final = len(TERMS) + 1  # 0 is "not said"
+ROLES: Final = (
+    4 * THINGS + 3
+)  # (size, texture, colour, shape) of subject, object and third; relation; background, pattern
+_NUMBER: Final = {term: k for k, term in enumerate(TERMS, 1)}
+_KNOWN: Final = frozenset(WORDS)
 
 
 @dataclass(frozen=True)
@@ -175,7 +190,7 @@ def _with_article(words: str) -> str:
 def words_of(text: str) -> list[str]:
     """The words that count, lower case; UserError names the first that the vocabulary lacks."""
     words = [w for w in text.lower().replace(",", " ").replace(".", " ").split() if w not in SILENT]
-    unknown = [word for word in words if word not in _NUMBER]
+    unknown = [word for word in words if word not in _KNOWN]
     if unknown:
         raise UserError(
             f"the word {unknown[0]!r} is not known", where="caption", remedy=f"use these words: {', '.join(WORDS)}"
@@ -184,16 +199,23 @@ def words_of(text: str) -> list[str]:
 
 
 def tokens(captions: Sequence[str]) -> NDArray:
-    """(B, 24) int64: the number of every word, then zeros; an empty caption is zeros alone and asks for nothing."""
-    out = np.zeros((len(captions), LENGTH), np.int64)
-    for row, text in enumerate(captions):
-        words = words_of(text)
-        if len(words) > LENGTH:
-            raise UserError(
-                f"{len(words)} words, {LENGTH} are read", where="caption", remedy="say less (a, an, the are free)"
-            )
-        out[row, : len(words)] = [_NUMBER[word] for word in words]
-    return out
+    """(B, 15) int64, `roles` of every caption; an empty one is zeros alone and asks for nothing."""
+    return np.stack([roles(parse(text)) for text in captions])
+
+
+def roles(asked: Asked) -> NDArray:
+    """(15,) int64: the number of the term in each role, 0 where nothing is said; the subject comes first."""
+    order = list(range(len(asked.nouns)))
+    said: list[str | None] = []
+    if asked.relation is not None:
+        pair = list(asked.relation[1:])
+        order = pair + [k for k in order if k not in pair]
+    for k in order:
+        noun = asked.nouns[k]
+        said += [noun.size, noun.texture, noun.colour, noun.shape or ANY_SHAPE]
+    said += [None] * (4 * (THINGS - len(order)))
+    said += [asked.relation and asked.relation[0], asked.background, asked.pattern]
+    return np.array([_NUMBER[term] if term else 0 for term in said], np.int64)
 
 
 def parse(text: str) -> Asked:
