@@ -52,6 +52,17 @@ def save(
     `load` refuses. Raises UserError for an incomplete card, for weights that are not finite in `dtype`, above 15 MiB,
     and when the disk does not take them.
     """
+    said = {
+        "network": {"kind": _kind_of(network), "config": asdict(network.config)},  # type: ignore[call-overload]
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+    return write(path, network.state_dict(), {**card, **said}, dtype=dtype)
+
+
+def write(
+    path: Path | str, tensors: Mapping[str, Tensor], card: Mapping[str, Any], *, dtype: torch.dtype = torch.float16
+) -> dict[str, Any]:
+    """`save` for whoever makes tensors and card himself: adapters, which are no whole network."""
     path = _weights_path(path)
     missing = [key for key in FROM_THE_AUTHOR if card.get(key) is None]
     if missing:
@@ -63,18 +74,18 @@ def save(
             where=path.name,
             remedy="list each with name, licence and attribution",
         )
-    tensors = {
+    stored = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in network.state_dict().items()
+        for name, value in tensors.items()
     }
-    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    broken = [name for name, value in stored.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise UserError(
             f"weights {broken[:3]} are not finite in {_word(dtype)}",
             where=path.name,
             remedy="check the training run, or save in float32",
         )
-    weights = bytes_of(tensors)
+    weights = bytes_of(stored)
     if len(weights) > LARGEST:
         raise UserError(
             f"{len(weights) / 2**20:.1f} MiB of weights, {LARGEST // 2**20} are allowed",
@@ -83,8 +94,6 @@ def save(
         )
     finished = {
         **card,
-        "network": {"kind": _kind_of(network), "config": asdict(network.config)},  # type: ignore[call-overload]
-        "parameters": sum(p.numel() for p in network.parameters()),
         "dtype": _word(dtype),
         "sha256": hashlib.sha256(weights).hexdigest(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,17 +119,23 @@ def load(path: Path | str, *, recipe: str | None = None) -> tuple[nn.Module, dic
     is of no known kind, or a tensor is missing, unexpected or of another shape.
     """
     path = _weights_path(path)
-    card = _card(path)
+    tensors, card = read(path)
     if recipe is not None and card.get("recipe") != recipe:
         raise UserError(
             f"was made by the recipe {card.get('recipe')!r}, not {recipe!r}",
             where=path.name,
             remedy=f"choose a checkpoint of suite train {recipe}",
         )
-    tensors = _tensors(path, card)
     network = _network(path, card)
-    place(network, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, where=path.name)
+    place(network, tensors, where=path.name)
     return network.eval(), card
+
+
+def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, the floating-point ones in float32, and card; raises UserError as `load` does for the files."""
+    path = _weights_path(path)
+    card = _card(path)
+    return {k: v.float() if v.is_floating_point() else v for k, v in _tensors(path, card).items()}, card
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ _LIVE: weakref.WeakKeyDictionary[nn.Module, list[Attachment]] = weakref.WeakKeyD
 class Adapted(nn.Module):
     """A network with adapters in place; the call of the network itself, and `tell` for whoever runs it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, host: Host) -> None:
         super().__init__()
-        self.network = network
+        self.network = host.outer
+        self._host = host
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.network(*args, **kwargs)
@@ -42,7 +43,7 @@ class Adapted(nn.Module):
 
         rows   which sample of the run each row belongs to; None: whole copies of the batch, one after the other
         """
-        for attachment in live(self.network):
+        for attachment in live(self._host.network):
             attachment.tell(at, branches, rows)
 
 
@@ -62,7 +63,7 @@ def attached(host: Host, cards: Sequence[Card]) -> Iterator[Adapted]:
         here = _LIVE.setdefault(host.network, [])
         here += attachments
         stack.callback(_forget, here, attachments)
-        yield Adapted(host.network)
+        yield Adapted(host)
 
 
 def _forget(here: list[Attachment], gone: Sequence[Attachment]) -> None:

@@ -68,6 +68,7 @@ class Host:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self.outer = network  # what is called: the network, or what wraps it for a Denoiser (shared/interop)
 
     # ------------------------------------------------------------------------------------- what a subclass states
 
@@ -250,11 +251,9 @@ DIFFUSERS = ("UNet2DConditionModel", "FluxTransformer2DModel", "SD3Transformer2D
 
 
 def host_of(network: nn.Module) -> Host:
-    """The host of a network, of an adapted one as well; raises UserError that lists the networks with a host."""
+    """The host of a network, also of one that is adapted or wrapped; raises UserError that lists what has a host."""
     from shared.adapters.attached import Adapted
 
-    if isinstance(network, Adapted):
-        return host_of(network.network)
     if hasattr(network, "_orig_mod"):
         raise UserError(
             "the network is compiled already", where="adapter", remedy="attach adapters first, then compile"
@@ -267,6 +266,11 @@ def host_of(network: nn.Module) -> Host:
         from shared.adapters import diffusers_hosts
 
         return diffusers_hosts.HOSTS[name](network)
+    inner = getattr(network, "network", None)
+    if isinstance(inner, nn.Module):
+        host = host_of(inner)
+        host.outer = host.outer if isinstance(network, Adapted) else network
+        return host
     known = [made.__name__ for made in OURS] + [f"diffusers' {known}" for known in DIFFUSERS]
     raise UserError(f"adapters do not know the network {name}", where="adapter", remedy=f"use {', '.join(known)}")
 
