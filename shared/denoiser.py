@@ -9,7 +9,7 @@ and everything else (eps, score, velocity) follows from the process. Samplers an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.process import Gaussian, Point, Process, lin, shaped
+from shared.process import Gaussian, Number, Point, Process, lin, plain, shaped
 
 Cond = Mapping[str, Tensor]
 Coef = Callable[[Point], Tensor]
@@ -39,6 +39,17 @@ def clock(at: Point) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------- heads
 
 
+@dataclass(frozen=True, eq=False)
+class Coefs:
+    """A head's coefficients at one point; None where one is neutral (1 for c_in and c_out, 0 for the others)."""
+
+    time: Tensor
+    c_in: Number | None = None
+    c_out: Number | None = None
+    c_skip: Number | None = None
+    c_y: Number | None = None
+
+
 @dataclass(frozen=True)
 class Head:
     """Coefficients of x0 = c_skip (x - b y) + c_y y + c_out network(c_in x, c_time).
@@ -54,12 +65,41 @@ class Head:
     c_y: Coef | None = None
     pair: bool = False
 
+    def coefs(self, at: Point) -> Coefs:
+        """The coefficients at a point, computed once; see `over`."""
+        found: Coefs | None = at.memo.get(self)
+        if found is None:
+            found = at.memo[self] = self._plain(self._tensors(at), at)
+        return found
+
+    def over(self, whole: Point, points: Sequence[Point]) -> dict[str, Tensor]:
+        """The coefficients at all points of a grid together, {name: (n, ...)}, and each point's in its memo."""
+        tensors = self._tensors(whole)
+        if whole.t.ndim == 1:
+            numbers = {name: values.tolist() for name, values in tensors.items() if name != "time"}
+            times = tensors["time"].unbind(0)
+            for i, at in enumerate(points):
+                at.memo[self] = Coefs(times[i], **{name: values[i] for name, values in numbers.items()})
+        return tensors
+
+    def _tensors(self, at: Point) -> dict[str, Tensor]:
+        """Those that are not neutral."""
+        named = {"c_in": self.c_in, "c_out": self.c_out, "c_skip": self.c_skip, "c_y": self.c_y}
+        found = {name: coef(at) for name, coef in named.items() if coef not in (None, NEUTRAL[name])}  # type: ignore[misc]
+        return found | {"time": self.c_time(at)}
+
+    def _plain(self, tensors: Mapping[str, Tensor], at: Point) -> Coefs:
+        return Coefs(tensors["time"], **{name: plain(value) for name, value in tensors.items() if name != "time"})
+
     def target(self, x: Tensor, x0: Tensor, at: Point, y: Tensor | None, process: Process) -> Tensor:
         """What the network should have said: (x0 - c_skip (x - b y) - c_y y) / c_out."""
         terms = [(1 / self.c_out(at), x0), (-self.c_skip(at) / self.c_out(at), process.shifted(x, at, y))]
         if self.c_y is not None and y is not None:
             terms.append((-self.c_y(at) / self.c_out(at), y))
         return lin(*terms)
+
+
+NEUTRAL: dict[str, Coef | None] = {"c_in": _one, "c_out": _one, "c_skip": _zero, "c_y": None}
 
 
 def x0_head(time: Coef = clock) -> Head:
@@ -190,14 +230,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Query:
-    """One prediction that is wanted: under which condition, and from which denoiser (None: the run's own)."""
+    """One prediction that is wanted: under which condition, and from which denoiser (None: the run's own).
+
+    branch   the name by which adapters know the call: "cond", "null" (the other half of classifier-free guidance), ...
+    """
 
     cond: Cond | None
     denoiser: Denoiser | None = None
+    branch: str = "cond"
 
     def same(self, other: Query) -> bool:
         """Whether both ask for the same call."""
-        if self.denoiser is not other.denoiser or (self.cond is None) != (other.cond is None):
+        if self.denoiser is not other.denoiser or self.branch != other.branch:
+            return False
+        if (self.cond is None) != (other.cond is None):
             return False
         if self.cond is None or other.cond is None or self.cond is other.cond:
             return True
@@ -216,13 +262,33 @@ class Spent:
     backprops: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Batched:
+    """Queries that go to the network in one batch, one copy of the state a name; branches has one entry a row."""
+
+    names: tuple[str, ...]
+    cond: Cond
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The queries of an evaluation, made ready once a run (`Denoiser.prepare`); dtype is that of the weights."""
+
+    names: tuple[str, ...]
+    batches: tuple[Batched, ...]
+    dtype: torch.dtype | None
+
+
 # ---------------------------------------------------------------------------------------------------------- denoiser
 
 
 class Denoiser:
     """A network, the process it was trained on, and the head that reads it.
 
-    network   network(x (rows, ...), time (rows,), cond: mapping) -> (rows, ...), or (that, aux mapping)
+    network   network(x (rows, ...), time (rows,), cond: mapping) -> (rows, ...), or (that, aux mapping). Before each
+              call a network with a method `tell(at, branches)` is told the point of the process (coefficients () or one
+              a row) and the branch of every row of the batch: what adapters need and a network does not
     coupling  "independent", or how x0 and eps were paired in training; anything else voids the score
     null      the condition that stands for none; default: no condition at all
     max_rows  largest batch handed to the network at once
@@ -245,76 +311,107 @@ class Denoiser:
         self.network, self.process, self.head = network, process, head
         self.coupling, self.null, self.max_rows, self.autocast = coupling, null, max_rows, autocast
         self.spent = Spent()
+        self._tell: Callable[[Point, tuple[str, ...]], None] | None = getattr(network, "tell", None)
 
     def predict(
         self, x: Tensor, at: Point, queries: Mapping[str, Query], y: Tensor | None = None
     ) -> dict[str, Prediction]:
         """One prediction a query, {name: Prediction}. Queries with equal condition shapes share one network batch."""
+        return self.answer(x, at, self.prepare(queries, x.shape[0], y), y)
+
+    def prepare(self, queries: Mapping[str, Query], rows: int, y: Tensor | None = None) -> Prepared:
+        """What does not change from step to step: which queries share a batch, and their conditions joined."""
         groups: dict[Any, list[str]] = {}
         conds: dict[str, Cond] = {}
         for name, query in queries.items():
             cond = query.cond if query.cond is not None else (self.null or {})
             conds[name] = {
-                key: value if value.shape[0] == x.shape[0] else value.expand(x.shape[0], *value.shape[1:])
+                key: value if value.shape[0] == rows else value.expand(rows, *value.shape[1:])
                 for key, value in cond.items()
             }
             shapes = tuple((key, value.shape, value.dtype) for key, value in sorted(conds[name].items()))
             groups.setdefault(shapes, []).append(name)
-        out: dict[str, Prediction] = {}
+        batches = []
         for names in groups.values():
-            rows = x.shape[0]
-            cond = (
-                conds[names[0]]
-                if len(names) == 1
-                else {key: torch.cat([conds[name][key] for name in names]) for key in conds[names[0]]}
-            )
-            said, aux = self._ask(x, at, cond, len(names))
-            for i, name in enumerate(names):
-                part = said if len(names) == 1 else said[i * rows : (i + 1) * rows]
-                own = {key: value[i * rows : (i + 1) * rows] for key, value in aux.items()}
-                out[name] = self._read(x, at, y, part, own)
-            self.spent.calls += len(names)
-        return {name: out[name] for name in queries}
-
-    def _ask(self, x: Tensor, at: Point, cond: Cond, copies: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The network on `copies` copies of the batch, in its own dtype; the answer in the state's."""
+            first = conds[names[0]]
+            joined = first if len(names) == 1 else {key: torch.cat([conds[n][key] for n in names]) for key in first}
+            branches = tuple(queries[name].branch for name in names for _ in range(rows))
+            batches.append(Batched(tuple(names), joined, branches))
         weight = next((p for p in self.network.parameters() if p.is_floating_point()), None)
-        dtype = x.dtype if weight is None else weight.dtype
+        return Prepared(tuple(queries), tuple(batches), None if weight is None else weight.dtype)
+
+    def answer(self, x: Tensor, at: Point, prepared: Prepared, y: Tensor | None = None) -> dict[str, Prediction]:
+        """`predict` with queries that were prepared for the rows of x."""
+        out: dict[str, Prediction] = {}
         rows = x.shape[0]
-        x_in = x if self.head.c_in is _one else x * shaped(self.head.c_in(at), x)
+        for batch in prepared.batches:
+            said, aux = self._ask(x, at, batch, prepared.dtype)
+            self.spent.calls += len(batch.names)
+            if len(batch.names) == 1:
+                out[batch.names[0]] = self._read(x, at, y, said, aux)
+                continue
+            for i, name in enumerate(batch.names):
+                part = slice(i * rows, (i + 1) * rows)
+                out[name] = self._read(x, at, y, said[part], {key: value[part] for key, value in aux.items()})
+        return out if len(prepared.batches) < 2 else {name: out[name] for name in prepared.names}
+
+    def _ask(
+        self, x: Tensor, at: Point, batch: Batched, weights: torch.dtype | None
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The network on one copy of the batch a query, in its own dtype; the answer in the state's."""
+        dtype, rows, copies = weights or x.dtype, x.shape[0], len(batch.names)
+        coefs = self.head.coefs(at)
+        x_in = x if coefs.c_in is None else x * shaped(coefs.c_in, x)
         clock_dtype = torch.float64 if dtype == torch.float64 else torch.float32  # half precision confuses levels
-        time = self.head.c_time(at).to(device=x.device, dtype=clock_dtype).expand(rows)
+        time = coefs.time.to(device=x.device, dtype=clock_dtype).expand(rows)
         if copies > 1:
             x_in = x_in.repeat(copies, *(1,) * (x.ndim - 1))
             time = time.repeat(copies)
-        x_in = x_in.to(dtype)
+        if x_in.dtype != dtype:
+            x_in = x_in.to(dtype)
         size = self.max_rows or rows * copies
-        parts = []
-        for first in range(0, rows * copies, size):
-            chunk = slice(first, first + size)
-            with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-                said = self.network(x_in[chunk], time[chunk], {key: value[chunk] for key, value in cond.items()})
-            parts.append(said if isinstance(said, tuple) else (said, {}))
-            self.spent.batches += 1
-        if len(parts) == 1:
-            out, aux = parts[0]
+        if size >= rows * copies:
+            out, aux = self._call(x_in, time, batch.cond, at, range(rows * copies), batch)
         else:
+            parts = []
+            for first in range(0, rows * copies, size):
+                chunk = slice(first, min(first + size, rows * copies))
+                cond = {key: value[chunk] for key, value in batch.cond.items()}
+                parts.append(self._call(x_in[chunk], time[chunk], cond, at, range(chunk.start, chunk.stop), batch))
             out = torch.cat([part[0] for part in parts])
             aux = {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
-        return out.to(x.dtype), aux
+        return out if out.dtype == x.dtype else out.to(x.dtype), aux
+
+    def _call(
+        self, x: Tensor, time: Tensor, cond: Cond, at: Point, rows: range, batch: Batched
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """One launch of the network, with some rows of a batch."""
+        if self._tell is not None:
+            own = len(batch.branches) // len(batch.names)  # rows of the state
+            here = at if at.t.ndim != 1 else at.rows([row % own for row in rows])
+            self._tell(here, batch.branches[rows.start : rows.stop])
+        if self.autocast is None:
+            said = self.network(x, time, cond)
+        else:
+            with torch.autocast(x.device.type, self.autocast):
+                said = self.network(x, time, cond)
+        self.spent.batches += 1
+        return said if isinstance(said, tuple) else (said, {})
 
     def _read(self, x: Tensor, at: Point, y: Tensor | None, said: Tensor, aux: Mapping[str, Tensor]) -> Prediction:
-        head = self.head
+        head, coefs = self.head, self.head.coefs(at)
         if head.pair:
             velocity, score = said.chunk(2, dim=1)
             return Prediction(self.process, x, at, y, None, aux, (velocity, score))
-        terms = [(head.c_out(at), said)]
-        if head.c_skip is not _zero:
-            terms.append((head.c_skip(at), self.process.shifted(x, at, y)))
-        if head.c_y is not None and (y is not None or self.process.b is not None):
+        terms = [] if coefs.c_skip is None else [(coefs.c_skip, self.process.shifted(x, at, y))]
+        if coefs.c_out is not None:
+            terms.append((coefs.c_out, said))
+        if coefs.c_y is not None and (y is not None or self.process.b is not None):
             if y is None:
                 raise ValueError(f"the {head.name} head needs the known end y")
-            terms.append((head.c_y(at), y))
+            terms.append((coefs.c_y, y))
+        if coefs.c_out is None:
+            return Prediction(self.process, x, at, y, said + lin(*terms) if terms else said, aux)
         return Prediction(self.process, x, at, y, lin(*terms), aux)
 
     def compile(self, **options: Any) -> Denoiser:

@@ -21,7 +21,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from shared.denoiser import Cond, Denoiser, Head, Prediction, Query, clock, x0_head
+from shared.denoiser import Cond, Denoiser, Head, Prediction, Prepared, Query, clock, x0_head
 from shared.noise import stream
 from shared.process import Gaussian, Point, Process, StudentT
 
@@ -140,6 +140,7 @@ class DataSet:
     def clean(self, u: Tensor, at: Point, law: Gaussian | StudentT, cond: Cond) -> Tensor:
         points = self.points.double()
         a, sigma = (value.to(u.device).reshape(-1, 1) for value in (at.a, at.sigma))
+        sigma = torch.where((a == 0) & (sigma == 0), torch.ones_like(sigma), sigma)  # u = 0 tells nothing either way
         far = (u[:, None] - a[..., None] * points).square().sum(-1)  # (B, M)
         if isinstance(law, StudentT):
             log_r = -(points.shape[1] + law.dof) / 2 * torch.log(far + law.dof * sigma**2)
@@ -243,12 +244,10 @@ class Oracle(Denoiser):
         super().__init__(Exact(truth, process, head), process, head, null=null, max_rows=max_rows)
         self.truth = truth
 
-    def predict(
-        self, x: Tensor, at: Point, queries: Mapping[str, Query], y: Tensor | None = None
-    ) -> dict[str, Prediction]:
+    def prepare(self, queries: Mapping[str, Query], rows: int, y: Tensor | None = None) -> Prepared:
         if y is not None:
             queries = {
                 name: replace(query, cond={**(query.cond if query.cond is not None else self.null or {}), "y": y})
                 for name, query in queries.items()
             }
-        return super().predict(x, at, queries, y)
+        return super().prepare(queries, rows, y)

@@ -13,10 +13,10 @@ Xu et al. 2023 (PFGM++: Student-t law).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -27,32 +27,44 @@ if TYPE_CHECKING:
 Schedule = Callable[[Tensor], Tensor]
 
 
-def lin(*terms: tuple[Tensor, Tensor]) -> Tensor:
+Number = float | Tensor
+"""A coefficient: a plain number, or float64 on the CPU of shape (), (B,) or (1, D)."""
+
+
+def lin(*terms: tuple[Number, Tensor]) -> Tensor:
     """sum_i k_i x_i: the only place where coefficients meet states.
 
-    k_i is a float64 CPU tensor of shape () (multiplies as it is: no copy to the device, no promotion), (B,) (one a row)
-    or (1, D) (one an entry of a flat state); x_i is (B, ...). The result has the dtype and device of the states.
+    k_i is a number or a float64 CPU tensor of shape () (multiplies as it is: no copy to the device, no promotion), (B,)
+    (one a row) or (1, D) (one an entry of a flat state); x_i is (B, ...). The result has the dtype and device of the
+    states.
     """
     total: Tensor | None = None
     for k, x in terms:
-        part = x * shaped(k, x)
         if total is None:
-            total = part
-        else:  # `total` is our own: adding in place saves a pass over memory
+            total = x * shaped(k, x)
+        elif isinstance(k, float) and total.shape == x.shape:
+            total = total.add_(x, alpha=k)  # `total` is our own: one pass over memory
+        else:
+            part = x * shaped(k, x)
             total = total.add_(part) if total.shape == part.shape else total + part
     if total is None:
         raise ValueError("lin needs at least one (coefficient, state) pair")
     return total
 
 
-def shaped(k: Tensor, x: Tensor) -> Tensor:
-    """The coefficient k, () or (B,) or (1, D), in a shape, dtype and device that multiplies the state x (B, ...)."""
-    if k.ndim == 0:
+def shaped(k: Number, x: Tensor) -> Number:
+    """The coefficient k, a number, () or (B,) or (1, D), in a shape, dtype and device that multiplies x (B, ...)."""
+    if isinstance(k, float) or k.ndim == 0:
         return k
     if k.ndim == 1 and k.shape[0] != x.shape[0]:
         raise ValueError(f"a coefficient for {k.shape[0]} rows meets a state of {x.shape[0]} rows")
     k = k.to(device=x.device, dtype=x.dtype)
     return k.reshape(-1, *(1,) * (x.ndim - 1)) if k.ndim == 1 else k
+
+
+def plain(k: Tensor) -> Number:
+    """A coefficient of shape () as a number, which every operation takes faster; others as they are."""
+    return float(k) if k.ndim == 0 else k
 
 
 @dataclass(frozen=True)
@@ -85,17 +97,43 @@ class StudentT:
         return (self.dof / chi2).sqrt().reshape(-1, *(1,) * (like.ndim - 1))
 
 
+Slopes = tuple[Tensor, Tensor, Tensor]
+"""Derivatives (da, db, dsigma) in t."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The coefficients at a time: float64 on the CPU, shape (), (B,) or (1, D). d* are derivatives in t."""
+    """The coefficients at a time: float64 on the CPU, shape (), (B,) or (1, D).
+
+    slopes   gives the derivatives da, db, dsigma in t, computed when one of them is asked for
+    """
 
     t: Tensor
     a: Tensor
     b: Tensor
     sigma: Tensor
-    da: Tensor
-    db: Tensor
-    dsigma: Tensor
+    slopes: Callable[[], Slopes]
+
+    @cached_property
+    def _slopes(self) -> Slopes:
+        return self.slopes()
+
+    @property
+    def da(self) -> Tensor:
+        return self._slopes[0]
+
+    @property
+    def db(self) -> Tensor:
+        return self._slopes[1]
+
+    @property
+    def dsigma(self) -> Tensor:
+        return self._slopes[2]
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """Where heads keep their coefficients at this point, computed once."""
+        return {}
 
     @cached_property
     def log_snr(self) -> Tensor:
@@ -104,9 +142,19 @@ class Point:
         return torch.where(self.a == 0, torch.full_like(value, -math.inf), value)
 
     def unbind(self) -> tuple[Point, ...]:
-        """One point for each entry along the first axis."""
-        columns = (getattr(self, name).unbind(0) for name in ("t", "a", "b", "sigma", "da", "db", "dsigma"))
-        return tuple(Point(*row) for row in zip(*columns, strict=True))
+        """One point for each entry along the first axis; they share the derivatives of the whole."""
+        columns = zip(*(value.unbind(0) for value in (self.t, self.a, self.b, self.sigma)), strict=True)
+        return tuple(Point(*row, partial(self._slope, i)) for i, row in enumerate(columns))
+
+    def rows(self, which: Sequence[int]) -> Point:
+        """The point of some rows of the batch, of a point with one time a row."""
+        index = torch.as_tensor(which)
+        columns = (value[index] for value in (self.t, self.a, self.b, self.sigma))
+        return Point(*columns, lambda: (self.da[index], self.db[index], self.dsigma[index]))
+
+    def _slope(self, i: int) -> Slopes:
+        da, db, dsigma = self._slopes
+        return da[i], db[i], dsigma[i]
 
     @cached_property
     def clean(self) -> bool:
@@ -136,15 +184,23 @@ class Process:
     name: str = "process"
 
     def at(self, t: Tensor | float) -> Point:
-        """Coefficients and their derivatives (by autograd) at time t: () or (B,), anything that float64 can hold."""
+        """Coefficients at time t, () or (B,), whatever float64 can hold; derivatives by autograd, when asked for."""
         t = torch.as_tensor(t, dtype=torch.float64, device="cpu").detach()
         low, high = min(self.ends), max(self.ends)
         if not bool(((t >= low - 1e-12) & (t <= high + 1e-12)).all()):
             raise ValueError(f"time {t.tolist()} lies outside [{low}, {high}] of the {self.name} process")
-        a, da = _value_and_derivative(self.a, t)
-        sigma, dsigma = _value_and_derivative(self.sigma, t)
-        b, db = _value_and_derivative(self.b, t) if self.b else (torch.zeros_like(t), torch.zeros_like(t))
-        return Point(t, a, b, sigma, da, db, dsigma)
+        with torch.no_grad():
+            a, sigma = self._value(self.a, t), self._value(self.sigma, t)
+            b = self._value(self.b, t) if self.b else torch.zeros_like(t)
+        return Point(t, a, b, sigma, partial(self._derivatives, t))
+
+    @staticmethod
+    def _value(schedule: Schedule, t: Tensor) -> Tensor:
+        return torch.broadcast_to(schedule(t), t.shape).double()
+
+    def _derivatives(self, t: Tensor) -> Slopes:
+        db = _derivative(self.b, t) if self.b else torch.zeros_like(t)
+        return _derivative(self.a, t), db, _derivative(self.sigma, t)
 
     def join(self, x0: Tensor, eps: Tensor, at: Point, y: Tensor | None = None) -> Tensor:
         """a x0 + b y + sigma eps."""
@@ -203,14 +259,15 @@ class Process:
         return ((at.b, y),)
 
 
-def _value_and_derivative(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+def _derivative(schedule: Schedule, t: Tensor) -> Tensor:
+    """d schedule / dt, by autograd."""
     with torch.enable_grad():
-        t = t.clone().requires_grad_()
+        t = t.detach().clone().requires_grad_()
         value = schedule(t)
         if not value.requires_grad:  # a constant schedule
-            return torch.broadcast_to(value, t.shape).to(torch.float64).clone(), torch.zeros_like(t).detach()
+            return torch.zeros_like(t).detach()
         (derivative,) = torch.autograd.grad(value.sum(), t)
-    return value.detach(), derivative.detach()
+    return derivative.detach()
 
 
 def _ones(t: Tensor) -> Tensor:
@@ -236,7 +293,11 @@ class Table:
         return left + (t - low) * (right - left)
 
 
-def _vp_table(betas: Tensor, name: str) -> Process:
+def vp_betas(betas: Tensor, name: str = "vp") -> Process:
+    """Variance preserving from the betas (T,) of a network's training: a(t)^2 = prod_{s <= t} (1 - beta_s).
+
+    Clock 0..T, level 0 is clean; log a is linear between whole levels. Every beta lies in [0, 1).
+    """
     log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
     table = Table(tuple(log_bar.tolist()))
     return Process(
@@ -264,12 +325,12 @@ def vp(schedule: str = "linear", levels: int | None = None, *, low: float = 1e-4
     count = levels or 1000
     if schedule == "linear":
         scale = 1000 / count
-        return _vp_table(torch.linspace(low * scale, high * scale, count, dtype=torch.float64), "vp linear")
+        return vp_betas(torch.linspace(low * scale, high * scale, count, dtype=torch.float64), "vp linear")
     if schedule == "cosine":
         s = 0.008
         angle = (torch.arange(count + 1, dtype=torch.float64) / count + s) / (1 + s) * math.pi / 2
         bar = torch.cos(angle) ** 2
-        return _vp_table((1 - bar[1:] / bar[:-1]).clamp(0, 0.9999), "vp cosine")
+        return vp_betas((1 - bar[1:] / bar[:-1]).clamp(0, 0.9999), "vp cosine")
     raise ValueError(f"unknown VP schedule {schedule!r}; choose linear, cosine or angle")
 
 

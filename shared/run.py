@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor
 
 from shared.denoiser import Cond, Prediction, Query
 from shared.grid import Grid
-from shared.process import Point, Process
+from shared.process import Number, Point, Process, plain
 
 if TYPE_CHECKING:
     from shared.sample import Ask
@@ -30,6 +31,11 @@ class Law:
     k_x: Tensor
     k_x0: Tensor
     std: Tensor
+
+    @cached_property
+    def numbers(self) -> tuple[Number, Number, Number]:
+        """k_x, k_x0 and std as `lin` takes them fastest."""
+        return plain(self.k_x), plain(self.k_x0), plain(self.std)
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,16 @@ class RunState:
     """A run between two moves: x at position k of the route. Everything that is needed to go on, to the bit.
 
     memory   {"sampler": ..., "0 KnownRegion": ...}: what sampler and guidances keep
+    log_w    (B,) accumulated log-weights and log_z (B // group,) estimates of the log of the normalising constant;
+             None in a run that nothing weighs
     """
 
     x: Tensor
     k: int = 0
     memory: Mapping[str, Own] = field(default_factory=dict)
     y: Tensor | None = None
+    log_w: Tensor | None = None
+    log_z: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -162,6 +172,17 @@ class Guidance:
     def after(self, x: Tensor, step: Step, tr: Transition | None, own: Own) -> tuple[Tensor, Own]:
         """Change the state; called on every state the run will hold: start and jump (tr is None) and step."""
         return x, own
+
+    def weigh(self, x: Tensor, step: Step, tr: Transition, own: Own) -> tuple[Tensor | None, Own]:
+        """(B,) increment of the log-weights after a step (not after a jump), None for none; x is the final state.
+
+        A proposal that guidance changed is paid here: log p - log q of tr.x, by the law of the step and tr.first.base.
+        """
+        return None, own
+
+    def rewards(self, k: int, last: bool) -> int:
+        """How many rewards `weigh` computes a row at position k of the route (last: the end of the run)."""
+        return 0
 
 
 Observer = Callable[[RunState, Step, "Transition | None"], None]

@@ -36,7 +36,7 @@ class ClassifierFree(Guidance):
     def queries(self, cond: Cond | None) -> dict[str, Query]:
         if cond is None:
             raise ValueError("classifier-free guidance needs a condition: pass cond, or take the guidance away")
-        return {"null": Query(None)}
+        return {"null": Query(None, branch="null")}
 
     def combine(self, named: Mapping[str, Prediction], pred: Prediction, step: Step, own: Own) -> Prediction:
         null = named["null"]

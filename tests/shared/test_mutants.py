@@ -106,8 +106,8 @@ def jump_with(variance: Callable[[Any, Any, Any], torch.Tensor]) -> Callable[[An
 
 
 def oldest_kept(original: Any_) -> Any:
-    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_) -> Any:
-        used, new = original(self, pred, t, s, own)
+    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_, law: Any_) -> Any:
+        used, new = original(self, pred, t, s, own, law)
         return used, dict(own) or new
 
     return call
@@ -116,9 +116,9 @@ def oldest_kept(original: Any_) -> Any:
 def extrapolated_by(weight: Callable[[Any, Any], torch.Tensor]) -> Callable[[Any], Any]:
     """DPM-Solver++ with another weight of the difference."""
 
-    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_) -> Any:
+    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_, law: Any_) -> Any:
         new = {"x0": pred.x0, "log_snr": t.log_snr}
-        if self.order == 1 or "x0" not in own:
+        if self.length == 1 or "x0" not in own:
             return pred, new
         w = weight(s.log_snr - t.log_snr, t.log_snr - own["log_snr"])
         return pred.with_x0(lin((1 + w, pred.x0), (-w, own["x0"]))), new
@@ -132,8 +132,8 @@ HIDDEN: dict[str, Any] = {}
 def hidden_history(original: Any_) -> Any:
     """History on the sampler, left over from run to run."""
 
-    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_) -> Any:
-        used, new = original(self, pred, t, s, dict(HIDDEN))
+    def call(self: DPMpp, pred: Any_, t: Any_, s: Any_, own: Any_, law: Any_) -> Any:
+        used, new = original(self, pred, t, s, dict(HIDDEN), law)
         HIDDEN.update(new)
         return used, own
 
@@ -294,7 +294,10 @@ MUTANTS: dict[str, Mutant] = {
         means("velocity", velocity_head),
     ),
     "derivative of a of the wrong sign": Mutant(
-        Process, "at", after(lambda p, *_: replace(p, da=-p.da)), order("heun time", ANGLE)
+        Process,
+        "at",
+        after(lambda p, *_: replace(p, slopes=lambda: (-p.da, p.db, p.dsigma))),
+        order("heun time", ANGLE),
     ),
     # process
     "y dropped": Mutant(Process, "shifted", instead(lambda self, x, at, y=None, sign=1: x), order("ddim", REVERTING)),
