@@ -24,7 +24,7 @@ from shared.errors import UserError
 from shared.networks.conditions import check, given, with_images
 from shared.networks.layers import TimeEmbedding, depth_to_space, space_to_depth, zero
 from shared.networks.text import TextConfig, TextEncoder
-from shared.networks.tokens import Mlp, TokenAttention, Turn, rotary, sincos
+from shared.networks.tokens import Mlp, TokenAttention, rotary, sincos
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class DiTBlock(nn.Module):
         self.attention = TokenAttention(width, config.heads)
         self.mlp = Mlp(width, round(config.mlp * width))
 
-    def forward(self, x: Tensor, embedding: Tensor, turn: Turn | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, turn: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.modulation(embedding)[:, None].chunk(6, dim=2)
         h = F.layer_norm(x, self.shape, eps=self.eps[0])
         x = torch.addcmul(x, gate, self.attention(torch.addcmul(shift, h, 1 + scale), turn, mask))

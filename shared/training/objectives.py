@@ -37,9 +37,10 @@ def uniform_times(process: Process, rows: int, generator: torch.Generator) -> Te
 
 
 def drop(cond: Cond, probability: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """cond with all its entries NaN ("not given") in rows drawn with `probability`: for classifier-free guidance.
+    """cond with all its entries NaN, or -1 in integers ("not given"), in rows drawn with `probability`.
 
-    Ho and Salimans 2022, who drop 10 to 20 %.
+    For classifier-free guidance (Ho and Salimans 2022, who drop 10 to 20 %). What is no wish but part of the state,
+    such as which entries are present, is not handed over.
     """
     if not cond:
         return {}
@@ -47,7 +48,8 @@ def drop(cond: Cond, probability: float, generator: torch.Generator) -> dict[str
     lost = torch.rand(rows, generator=generator, device=generator.device) < probability
 
     def without(value: Tensor) -> Tensor:
-        return torch.where(lost.to(value.device).reshape(-1, *[1] * (value.ndim - 1)), torch.nan, value)
+        nothing = torch.nan if value.is_floating_point() else -1
+        return torch.where(lost.to(value.device).reshape(-1, *[1] * (value.ndim - 1)), nothing, value)
 
     return {name: without(value) for name, value in cond.items()}
 
