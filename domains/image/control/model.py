@@ -48,8 +48,7 @@ NETWORK: Final = DiTConfig(
     layers=6,
     heads=4,
     patch=4,
-    positions="learned",
-    size=(SIDE, SIDE),
+    base=100.0,  # of the rotary positions: a grid of 8 x 8
     text=TextConfig(VOCABULARY, ROLES, layers=1),
 )
 

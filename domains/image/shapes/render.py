@@ -34,7 +34,7 @@ SMALL: Final = 0.36  # smaller things are computed in a smaller window
 CHUNK: Final = 8  # whole pictures worked on at a time: their sub-samples stay in the processor's cache
 PERIOD: Final = 0.125  # of stripes and dots
 CELLS: Final = 4  # squares of a checkered background along a side
-BAR, ROPE, SAG, DASH = 0.07, 0.055, 0.12, 0.11  # widths, depth of the rope's arc, period of the dashes
+BAR, ROPE, SAG, DASH = 0.085, 0.06, 0.12, 0.14  # widths, depth of the rope's arc, period of the dashes
 # A figure of height 1 around its centre: head (x, y, radius), strokes (x0, y0, x1, y1) of half-width STROKE.
 HEAD: Final = (0.0, -0.33, 0.17)
 STROKE: Final = 0.075
@@ -202,10 +202,10 @@ def connectors(kind: NDArray, ends: NDArray, size: int) -> NDArray:
     hang = np.sign(dx) * SAG * 4 * share * (1 - share)  # beside > 0 is below for a line to the right
     rope = np.abs(beside - hang) <= ROPE / 2
     line = np.abs(beside) <= BAR / 2
-    gaps = np.abs((along - length / 2 + DASH / 4) / DASH % 1) < 0.5
+    dashes = (along - length / 2 + 0.75 * DASH) / DASH % 1 < 0.5  # a gap in the middle
     which = kind[:, None, None]
     drawn = np.where(which == RELATIONS.index("pulling"), rope, line)
-    drawn &= within & ((which != RELATIONS.index("pushing")) | gaps)
+    drawn &= within & ((which != RELATIONS.index("pushing")) | dashes)
     return _pooled(drawn)
 
 

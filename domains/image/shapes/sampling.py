@@ -188,8 +188,8 @@ def _offsets(rng: np.random.Generator, kind: NDArray, reach: NDArray) -> tuple[N
     rows = len(kind)
     aside, small = rng.uniform(-1, 1, rows), rng.uniform(-0.05, 0.05, rows)
     far = reach + rng.uniform(GAP, 0.4, rows)
-    gap = reach + rng.uniform(0.17, 0.35, rows)
-    way, near = rng.uniform(0, 2 * np.pi, rows), reach * rng.uniform(0.55, 0.75, rows)
+    gap = reach + rng.uniform(0.24, 0.36, rows)
+    way, near = rng.uniform(0, 2 * np.pi, rows), reach * rng.uniform(0.45, 0.6, rows)
     cases = {
         "left": (far, 0.45 * far * aside),
         "above": (0.45 * far * aside, far),
