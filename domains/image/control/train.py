@@ -48,7 +48,7 @@ class Size:
     ema: float
 
 
-SIZES: Final = {"cpu": Size(rows=16, lr=1.5e-3, ema=0.998), "gpu": Size(rows=256, lr=1e-3, ema=0.9995)}
+SIZES: Final = {"cpu": Size(rows=16, lr=2e-3, ema=0.998), "gpu": Size(rows=256, lr=1e-3, ema=0.9995)}
 
 
 def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool = False) -> Path:
@@ -64,7 +64,7 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
         network,
         shape_loss,
         ShapeBatches(recipe.rows),
-        settings=TrainSettings(steps=FOREVER, minutes=minutes * (1 - COOLING), schedule="constant", **rate),
+        settings=TrainSettings(steps=FOREVER, minutes=minutes * (1 - COOLING), schedule="constant", warmup=100, **rate),
         out=steady,
         resume=resume and (steady / STATE).exists(),
     )

@@ -44,7 +44,7 @@ FEWEST: Final = 7  # clean pixels of a thing
 DARK_FEWEST: Final = 3  # of a connector
 ALIKE: Final = 0.6  # least cosine of the dark pixels and a connector as drawn
 CONNECTED_LABEL: Final = len(COLOURS)
-UNEXPLAINED, MISFIT, BLUR = 0.03, 0.2, 0.35  # largest share of strange pixels, mean shape error, share of mixed pixels
+UNEXPLAINED, MISFIT, BLUR = 0.03, 0.25, 0.48  # largest share of strange pixels, mean shape error, share of mixed pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ def _is_there(mask: NDArray) -> bool:
 
 
 def _owners(near: NDArray, far: NDArray, label: NDArray, clean: NDArray, known: list[int]) -> NDArray:
-    """(S, S) colour of every pixel, -1 for the background; a mixed pixel belongs to a clean neighbour, if it has one."""
+    """(S, S) colour of every pixel, -1 the background; a mixed pixel belongs to a clean neighbour where it has one."""
     options = np.stack([far, *near[known]])
     sure = np.stack([far < np.minimum(CLEAN, near.min(0)), *(clean & (label == k) for k in known)])
     beside = np.stack([_grown(one) for one in sure])
@@ -248,9 +248,7 @@ def _texture(k: int, pixels: NDArray, mine: NDArray) -> str:
     return TEXTURES[1] if explained > 0.72 else TEXTURES[2]
 
 
-def _connector(
-    things: tuple[Seen, ...], dark: NDArray, far: NDArray, near: NDArray
-) -> tuple[str, int, int] | None:
+def _connector(things: tuple[Seen, ...], dark: NDArray, far: NDArray, near: NDArray) -> tuple[str, int, int] | None:
     """The pair and kind whose drawing agrees best with the dark pixels, if any agrees well: the cosine of the two."""
     pairs = [(i, j) for i in range(len(things)) for j in range(len(things)) if i != j]
     tried = [(kind, i, j) for kind in CONNECTED for i, j in pairs if _may_join(kind, things[i], things[j])]

@@ -49,7 +49,7 @@ RELATED: Final = 0.9  # chance that two or more things have a relation
 GAP: Final = 0.05  # least distance of things that do not touch
 ROUNDS: Final = 100
 PROPOSALS: Final = 1024  # places drawn in a round
-PATIENCE: Final = 12  # rounds after which a scene without room loses its third thing
+PATIENCE: Final = 12  # rounds after which a scene without room loses its third thing; after twice as many, its relation
 
 _HELD: Final = np.zeros((len(SHAPES), len(COLOURS)), bool)
 for _shape, _colour in HELD_PAIRS:
@@ -67,7 +67,10 @@ def sample_scenes(seed: int, count: int, split: Split = "train", *, batch: int =
     for step in range(ROUNDS):
         if step == PATIENCE:
             _without_third(out, todo)
-        tries = int(np.clip(PROPOSALS // len(todo), 1, 64))  # many proposals for the few scenes that are left
+        if step == 2 * PATIENCE:
+            for name in ("relation", "subject", "object"):
+                getattr(out, name)[todo] = -1
+        tries = min(64, max(1 + 2 * step, PROPOSALS // len(todo)))  # more for the scenes that are left
         tried = _placed(rng, out.take(np.repeat(todo, tries)), split)
         fits = _fits(tried).reshape(-1, tries)
         found = fits.any(1)
@@ -92,8 +95,11 @@ def _words(rng: np.random.Generator, count: int, split: Split) -> Scenes:
     """Everything but sizes and places."""
     number = 1 + rng.choice(THINGS, count, p=COUNTS)
     related = (number > 1) & (rng.random(count) < RELATED)
-    relation = np.where(related, rng.integers(len(RELATIONS), size=count), -1)
+    kinds = np.arange(len(RELATIONS)) if split != "sizes" else np.array([_KIND[k] for k in ("left", "above", "front")])
+    relation = np.where(related, rng.choice(kinds, count), -1)
     shape = rng.integers(len(SHAPES), size=(count, THINGS))
+    if split == "sizes":  # the first thing takes the held-out size, which no figure and no connector has room for
+        shape[:, 0] %= _FIGURE
     colour = rng.permuted(np.tile(np.arange(len(COLOURS)), (count, 1)), axis=1)[:, :THINGS]
     inside, front = relation == _KIND["inside"], relation == _KIND["front"]
     shape[inside, 1] %= 2  # circle or square
@@ -167,8 +173,7 @@ def _placed(rng: np.random.Generator, scenes: Scenes, split: Split) -> Scenes:
     low[inside, 1], high[inside, 1] = HOLDER
     size = low + (high - low) * rng.random((rows, THINGS))
     if split == "sizes":
-        mine = np.where(figure[:, 0] | inside, np.inf, rng.uniform(*HELD_SIZES, rows))
-        size[:, 0] = np.where(np.isfinite(mine), mine, size[:, 0])
+        size[:, 0] = rng.uniform(*HELD_SIZES, rows)
     else:
         gap = (size > HELD_SIZES[0] - 1e-3) & (size < HELD_SIZES[1] + 1e-3)
         size = np.where(gap, HELD_SIZES[0] - 1e-3 - 0.05 * rng.random((rows, THINGS)), size)
