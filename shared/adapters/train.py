@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from shared.adapters.adapter import Adapter
+from shared.adapters.adapter import Adapter, Prepared
 from shared.adapters.host import Host, Site, host_of
 
 
@@ -31,13 +31,18 @@ class Trainee(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """The adapted base; `cond` holds the conditions of the base and those of the adapter."""
+        own = {name: cond[name] for name in self.adapter.conditions}
+        rest = {name: value for name, value in cond.items() if name not in own}
+        return self.adapted(self.adapter.prepare(own), x, time, rest)
+
+    def adapted(self, prepared: Prepared, *args: Any, **kwargs: Any) -> Any:
+        """The base with the adapter on a prepared condition, called as the base is: a foreign base has its own way."""
         host, adapter = self._host, self.adapter
-        prepared = adapter.prepare({name: cond[name] for name in adapter.conditions})
         entry, state = adapter.entry(host) or "", prepared
 
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def begin(given: tuple[Any, ...], named: dict[str, Any]) -> None:
             nonlocal state
-            state = adapter.begin(args, kwargs, prepared)
+            state = adapter.begin(given, named, prepared)
 
         def added(site: Site) -> Any:
             return lambda h, given: h + adapter.apply(site, h, given, state).to(h.dtype)
@@ -45,7 +50,7 @@ class Trainee(nn.Module):
         with ExitStack() as stack:
             for handle in (host.before(entry, begin), *(host.on(site, added(site)) for site in self._sites)):
                 stack.callback(handle.remove)
-            return host.network(x, time, {name: v for name, v in cond.items() if name not in adapter.conditions})
+            return host.outer(*args, **kwargs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Trainee:
         self._host.network._apply(fn, recurse)  # the base goes where the adapter goes
