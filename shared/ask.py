@@ -41,9 +41,8 @@ class Ask:
                 raise ValueError("a guidance that needs the law of a step cannot act in a solver")
             self._position += 1
             step = self._neutral(self._position, at)
-        if not acting:
-            with torch.no_grad():
-                named = self._predict(x, at, acting)
+        if not acting and not torch.is_grad_enabled():  # inside `sample`
+            named = self._predict(x, at, acting)
             return Evaluation(named[MAIN], named[MAIN], named)
         through = any(g.grad == "x" for _, g in acting)
         with torch.set_grad_enabled(through):

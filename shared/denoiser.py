@@ -41,9 +41,13 @@ def clock(at: Point) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Coefs:
-    """A head's coefficients at one point; None where one is neutral (1 for c_in and c_out, 0 for the others)."""
+    """A head's coefficients at one point; None where one is neutral (1 for c_in and c_out, 0 for the others).
+
+    time, single   what the network is told, in float64 and in float32
+    """
 
     time: Tensor
+    single: Tensor
     c_in: Number | None = None
     c_out: Number | None = None
     c_skip: Number | None = None
@@ -67,19 +71,21 @@ class Head:
 
     def coefs(self, at: Point) -> Coefs:
         """The coefficients at a point, computed once; see `over`."""
-        found: Coefs | None = at.memo.get(self)
-        if found is None:
-            found = at.memo[self] = self._plain(self._tensors(at), at)
-        return found
+        found: tuple[Head, Coefs] | None = at.memo.get(id(self))
+        if found is not None and found[0] is self:
+            return found[1]
+        coefs = self._plain(self._tensors(at))
+        at.memo[id(self)] = (self, coefs)
+        return coefs
 
     def over(self, whole: Point, points: Sequence[Point]) -> dict[str, Tensor]:
         """The coefficients at all points of a grid together, {name: (n, ...)}, and each point's in its memo."""
         tensors = self._tensors(whole)
         if whole.t.ndim == 1:
             numbers = {name: values.tolist() for name, values in tensors.items() if name != "time"}
-            times = tensors["time"].unbind(0)
-            for i, at in enumerate(points):
-                at.memo[self] = Coefs(times[i], **{name: values[i] for name, values in numbers.items()})
+            times = zip(tensors["time"].unbind(0), tensors["time"].float().unbind(0), strict=True)
+            for i, (at, time) in enumerate(zip(points, times, strict=True)):
+                at.memo[id(self)] = (self, Coefs(*time, **{name: values[i] for name, values in numbers.items()}))
         return tensors
 
     def _tensors(self, at: Point) -> dict[str, Tensor]:
@@ -88,8 +94,9 @@ class Head:
         found = {name: coef(at) for name, coef in named.items() if coef not in (None, NEUTRAL[name])}  # type: ignore[misc]
         return found | {"time": self.c_time(at)}
 
-    def _plain(self, tensors: Mapping[str, Tensor], at: Point) -> Coefs:
-        return Coefs(tensors["time"], **{name: plain(value) for name, value in tensors.items() if name != "time"})
+    def _plain(self, tensors: Mapping[str, Tensor]) -> Coefs:
+        numbers = {name: plain(value) for name, value in tensors.items() if name != "time"}
+        return Coefs(tensors["time"], tensors["time"].float(), **numbers)
 
     def target(self, x: Tensor, x0: Tensor, at: Point, y: Tensor | None, process: Process) -> Tensor:
         """What the network should have said: (x0 - c_skip (x - b y) - c_y y) / c_out."""
@@ -362,8 +369,10 @@ class Denoiser:
         dtype, rows, copies = weights or x.dtype, x.shape[0], len(batch.names)
         coefs = self.head.coefs(at)
         x_in = x if coefs.c_in is None else x * shaped(coefs.c_in, x)
-        clock_dtype = torch.float64 if dtype == torch.float64 else torch.float32  # half precision confuses levels
-        time = coefs.time.to(device=x.device, dtype=clock_dtype).expand(rows)
+        time = coefs.time if dtype == torch.float64 else coefs.single  # half precision confuses levels
+        if x.device.type != "cpu":
+            time = time.to(x.device)
+        time = time.expand(rows)
         if copies > 1:
             x_in = x_in.repeat(copies, *(1,) * (x.ndim - 1))
             time = time.repeat(copies)

@@ -38,17 +38,17 @@ def lin(*terms: tuple[Number, Tensor]) -> Tensor:
     (one a row) or (1, D) (one an entry of a flat state); x_i is (B, ...). The result has the dtype and device of the
     states.
     """
-    total: Tensor | None = None
-    for k, x in terms:
-        if total is None:
-            total = x * shaped(k, x)
-        elif isinstance(k, float) and total.shape == x.shape:
-            total = total.add_(x, alpha=k)  # `total` is our own: one pass over memory
-        else:
-            part = x * shaped(k, x)
-            total = total.add_(part) if total.shape == part.shape else total + part
-    if total is None:
+    if not terms:
         raise ValueError("lin needs at least one (coefficient, state) pair")
+    (k, x), *rest = terms
+    total = x * (k if isinstance(k, float) else shaped(k, x))  # our own: what follows is added in place
+    for k, x in rest:
+        if total.shape != x.shape:
+            total = total + x * shaped(k, x)
+        elif isinstance(k, float):
+            total.add_(x, alpha=k)  # one pass over memory
+        else:
+            total.add_(x * shaped(k, x))
     return total
 
 
@@ -142,9 +142,17 @@ class Point:
         return torch.where(self.a == 0, torch.full_like(value, -math.inf), value)
 
     def unbind(self) -> tuple[Point, ...]:
-        """One point for each entry along the first axis; they share the derivatives of the whole."""
+        """One point for each entry along the first axis; they share what the whole computes at once."""
         columns = zip(*(value.unbind(0) for value in (self.t, self.a, self.b, self.sigma)), strict=True)
-        return tuple(Point(*row, partial(self._slope, i)) for i, row in enumerate(columns))
+        points = tuple(Point(*row, partial(self._slope, i)) for i, row in enumerate(columns))
+        shared: dict[str, Sequence[Any]] = {"log_snr": self.log_snr.unbind(0)}
+        if self.t.ndim == 1:
+            noiseless, signalless = self.sigma == 0, self.a == 0
+            clean = noiseless & (self.a > 0)
+            shared |= {"noiseless": noiseless.tolist(), "signalless": signalless.tolist(), "clean": clean.tolist()}
+        for i, point in enumerate(points):
+            vars(point).update({name: values[i] for name, values in shared.items()})  # where cached_property looks
+        return points
 
     def rows(self, which: Sequence[int]) -> Point:
         """The point of some rows of the batch, of a point with one time a row."""

@@ -37,6 +37,15 @@ class Law:
         """k_x, k_x0 and std as `lin` takes them fastest."""
         return plain(self.k_x), plain(self.k_x0), plain(self.std)
 
+    def unbind(self) -> tuple[Law, ...]:
+        """One law for each entry along the first axis of the coefficients."""
+        columns = (self.k_x, self.k_x0, self.std)
+        laws = tuple(Law(*row) for row in zip(*(value.unbind(0) for value in columns), strict=True))
+        if self.k_x.ndim == 1:
+            for law, numbers in zip(laws, zip(*(value.tolist() for value in columns), strict=True), strict=True):
+                vars(law)["numbers"] = numbers  # where cached_property looks
+        return laws
+
 
 @dataclass(frozen=True)
 class Step:

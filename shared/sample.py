@@ -78,8 +78,9 @@ def sample(
         state = run or _start(ask, grid, x, shape, dtype, device, observers)
         if particles is not None and state.log_w is None:
             particles.of(state.x.new_zeros(len(state.x)))  # raises where the batch holds no whole populations
+        stochastic = "stochastic" in sampler.gives
         while state.k < stop:
-            state = _move(ask, sampler, grid, state, particles, observers)
+            state = _move(ask, sampler, grid, state, stochastic, particles, observers)
             if state.k == 1 or state.k % CHECK_EVERY == 0 or state.k == stop:
                 _finite(state, grid)
     return state
@@ -130,6 +131,7 @@ def _move(
     sampler: Sampler,
     grid: Grid,
     state: RunState,
+    stochastic: bool,
     particles: Particles | None,
     observers: Sequence[Observer],
 ) -> RunState:
@@ -146,7 +148,7 @@ def _move(
         return _after(ask, replace(state, x=x, k=k, memory=memory), step, None, observers)
     own = state.memory.get(SAMPLER, {})
     law = sampler.law(t, s, grid, own)
-    drawn = ask.noise.draw(k, state.x) if "stochastic" in sampler.gives and not s.clean else None
+    drawn = ask.noise.draw(k, state.x) if stochastic and not s.clean else None
     step = Step(grid.process, state.y, k, i, j, t, s, "step", last, drawn, law, draw)
     tr = sampler.step(ask, state.x, step, grid, own)
     if tr.first.grad is not None:
