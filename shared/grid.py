@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,7 +38,11 @@ class Grid:
         step = t.diff(dim=0) * sign * (1 if self.direction == "encode" else -1)
         if not bool((step > 0).all()):
             wanted = "from clean to noisy" if self.direction == "encode" else "from noisy to clean"
-            raise ValueError(f"a {self.direction} grid goes {wanted} without standing still, got times {t.tolist()}")
+            i = int((~(step > 0)).reshape(len(step), -1).any(1).nonzero()[0])
+            raise ValueError(
+                f"a {self.direction} grid goes {wanted} without standing still, got times[{i}] = {t[i].tolist()} and "
+                f"then {t[i + 1].tolist()}"
+            )
         if not self.route:
             object.__setattr__(self, "route", tuple(range(t.shape[0])))
         route = self.route
@@ -107,7 +111,7 @@ class Grid:
         return Grid(self.process, self.t[index:], direction=self.direction)
 
 
-Spacing = Literal["uniform", "log_snr", "karras", "levels"]
+Spacing = Literal["uniform", "levels", "trailing", "leading", "log_snr", "karras"]
 
 
 def grid(
@@ -117,33 +121,65 @@ def grid(
     *,
     start: float | None = None,
     stop: float | None = None,
+    near: float | None = None,
     rho: float = 7.0,
+    shift: float = 1.0,
+    offset: int = 0,
 ) -> Grid:
     """A decode grid of `steps` steps from `start` (noisy, default the noisy end) to `stop` (default the clean end).
 
-    uniform   equal steps of the clock
-    levels    as uniform, rounded to whole levels of a table (a network trained on levels sees only those)
-    log_snr   equal steps of log(a / sigma) down to a point near `stop`, then `stop`; needs `start` with a > 0
-    karras    sigma/a^(1/rho) in equal steps (Karras et al. 2022), then `stop`; needs `start` with a > 0
+    uniform    equal steps of the clock, then moved towards the noisy end by `shift` s: u -> s u / (1 + (s - 1) u) with
+               u = 0 at the clean end and 1 at the noisy one (Esser et al. 2024; networks for large pictures take 3)
+    levels     as uniform, rounded to whole levels of a table (a network trained on levels sees only those); the same
+               as what diffusers calls `trailing`
+    leading    as diffusers' `leading`: stop + 1 + offset + i floor(levels / steps), then stop; the noisiest levels are
+               never visited. Networks that were sampled that way have offset 0 or 1 (steps_offset)
+    log_snr    equal steps of log(a / sigma) down to `near`, then `stop`; needs `start` with a > 0
+    karras     (sigma / a)^(1/rho) in equal steps (Karras et al. 2022) down to `near`, then `stop`; needs the same
+    near       the last time before a clean end, default a thousandth of the way back from it; an end with noise is
+               reached in equal steps
     """
     if steps < 1:
         raise ValueError(f"a run needs at least one step, got {steps}")
+    if spacing not in get_args(Spacing):
+        raise ValueError(f"unknown spacing {spacing!r}; choose {', '.join(get_args(Spacing))}")
+    if shift <= 0 or (shift != 1 and spacing != "uniform"):
+        raise ValueError(f"shift is > 0 and belongs to uniform spacing, got {shift} with {spacing}")
     clean, noisy = process.ends
     start, stop = noisy if start is None else start, clean if stop is None else stop
-    if spacing in ("uniform", "levels"):
-        t = torch.linspace(start, stop, steps + 1, dtype=torch.float64)
-        if spacing == "levels":
-            t = t.round()
-            if bool((t.diff().abs() < 1).any()):
-                raise ValueError(f"{steps} steps do not fit {abs(start - stop):g} levels; take fewer steps")
-        return Grid(process, t)
-    if spacing not in ("log_snr", "karras"):
-        raise ValueError(f"unknown spacing {spacing!r}; choose uniform, levels, log_snr or karras")
+    if spacing in ("log_snr", "karras"):
+        return Grid(process, _by_noise(process, steps, spacing, start, stop, near, rho))
+    if spacing == "leading":
+        return Grid(process, _leading(steps, start, stop, offset))
+    t = torch.linspace(start, stop, steps + 1, dtype=torch.float64)
+    if spacing == "uniform":
+        u = (t - clean) / (noisy - clean)
+        return Grid(process, t if shift == 1 else clean + (noisy - clean) * shift * u / (1 + (shift - 1) * u))
+    t = t.round()
+    if bool((t.diff().abs() < 1).any()):
+        raise ValueError(f"{steps} steps do not fit {abs(start - stop):g} levels; take fewer steps")
+    return Grid(process, t)
+
+
+def _leading(steps: int, start: float, stop: float, offset: int) -> Tensor:
+    stride = int(abs(start - stop)) // steps
+    first = 1 + offset
+    if stride < 1 or first + (steps - 1) * stride > abs(start - stop):
+        raise ValueError(
+            f"{steps} steps do not fit {abs(start - stop):g} levels with offset {offset}; take fewer steps"
+        )
+    up = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * stride + first
+    return stop + torch.cat([up, torch.zeros(1, dtype=torch.float64)]) * (1 if start > stop else -1)
+
+
+def _by_noise(
+    process: Process, steps: int, spacing: str, start: float, stop: float, near: float | None, rho: float
+) -> Tensor:
     first, final = process.at(start), process.at(stop)
     if first.signalless:
         raise ValueError(f"{spacing} spacing needs a start with a > 0; t = {start} has a = 0")
     at_end = not final.noiseless
-    lowest = final if at_end else process.at(stop + (start - stop) * 1e-3)
+    lowest = final if at_end else process.at(stop + (start - stop) * 1e-3 if near is None else near)
     inner = steps + 1 if at_end else steps
     if spacing == "log_snr":
         log_snr = torch.linspace(first.log_snr.item(), lowest.log_snr.item(), inner, dtype=torch.float64)
@@ -154,9 +190,8 @@ def grid(
     t[0] = start
     if at_end:
         t[-1] = stop
-    else:
-        t = torch.cat([t, torch.tensor([stop], dtype=torch.float64)])
-    return Grid(process, t)
+        return t
+    return torch.cat([t, torch.tensor([stop], dtype=torch.float64)])
 
 
 def _root(point: Point, rho: float) -> float:

@@ -1,17 +1,24 @@
 """Noise is a pure function of (seed, k, tag): nothing to save, and drawing more never shifts what others draw.
 
 k is the position of the route at which the noise is used, tag who uses it ("prior", "step", "jump", ...).
+
+PerSample and Bulk draw anew at every position, Brownian draws a path that is the same for any number of steps, Recorded
+plays back. Masked and Shared are made of other noises.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from shared.grid import Grid
 
 
 class Noise(Protocol):
@@ -76,3 +83,147 @@ class Recorded:
         if (k, tag) not in self.noises:
             raise KeyError(f"no noise was recorded for position {k}, tag {tag!r}")
         return self.noises[(k, tag)].to(device=like.device, dtype=like.dtype).expand_as(like)
+
+
+# -------------------------------------------------------------------------------------------------- Brownian paths
+
+LIMIT, DEPTH = 15.0, 20
+"""Log-SNR between which a path is known, and halvings down to where it is straight: 2 LIMIT / 2^DEPTH = 3e-5."""
+
+
+@dataclass(frozen=True)
+class Brownian:
+    """One Brownian path W a row, which does not know the grid: refined steps add up to the coarse one, to rounding.
+
+    The time of the path is the SNR, r = (a / sigma)^2, because an ancestral run is d(r x / a) = x0 dr + dW(r): under it
+    DDPM, DPM++ SDE and its kin converge to one sample as their steps are refined, whatever the process.
+
+    "step"   (W(r_s) - W(r_t)) / sqrt(r_s - r_t) of the move to position k
+    "half"   what is left of W half-way in log-SNR when that step is known, as a standard normal (SingleStep)
+    Other tags, the start and jumps are drawn as PerSample draws them; after a jump the run goes on along another path.
+    """
+
+    seeds: tuple[int, ...]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        log_snr = self.grid.whole.log_snr
+        inside = log_snr[torch.isfinite(log_snr)]
+        if bool((inside.abs() > LIMIT).any()):
+            raise ValueError(f"a path knows log-SNR from -{LIMIT:g} to {LIMIT:g}, the grid reaches {inside.tolist()}")
+
+    @classmethod
+    def of(cls, seed: int, rows: int, grid: Grid) -> Brownian:
+        """Rows seeded seed, seed + 1, ..."""
+        return cls(tuple(range(seed, seed + rows)), grid)
+
+    def take(self, rows: Sequence[int]) -> Brownian:
+        """The noise of some rows, for a batch that is split."""
+        return Brownian(tuple(self.seeds[i] for i in rows), self.grid)
+
+    def draw(self, k: int, like: Tensor, tag: str = "step") -> Tensor:
+        ends = self._ends(k, like.shape[0]) if tag in ("step", "half") else None
+        if ends is None or (tag == "half" and -math.inf in ends[0]):
+            return PerSample(self.seeds).draw(k, like, tag)
+        if like.shape[0] != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} seeds for a batch of {like.shape[0]} rows; give one seed a row")
+        route = self.grid.route
+        lap = sum(there < here for here, there in zip(route[:k], route[1 : k + 1], strict=True))
+        rows = [
+            _increment(seed, lap, like.shape[1:], low, high, tag == "half")
+            for seed, low, high in zip(self.seeds, *ends, strict=True)
+        ]
+        return torch.stack(rows).to(device=like.device, dtype=like.dtype)
+
+    def _ends(self, k: int, rows: int) -> tuple[list[float], list[float]] | None:
+        """Log-SNR of every row at both ends of the move to position k; None where the path has no part in it."""
+        route = self.grid.route
+        if not 1 <= k < len(route) or route[k] < route[k - 1]:
+            return None
+        t, s = self.grid.points[route[k - 1]], self.grid.points[route[k]]
+        if s.noiseless or bool((s.log_snr <= t.log_snr).any()):
+            return None
+        return t.log_snr.expand(rows).tolist(), s.log_snr.expand(rows).tolist()
+
+
+def _increment(seed: int, lap: int, shape: Sequence[int], low: float, high: float, half: bool) -> Tensor:
+    """A standard normal of a row: the path's step from `low` to `high`, or the bend half-way."""
+    middle = (low + high) / 2
+    first, bend, last = path(seed, lap, shape, [low, middle if half else high, high])
+    r, r_m, r_s = (math.exp(2 * at) for at in (low, middle, high))
+    if not half:
+        return (last - first) / math.sqrt(r_s - r)
+    part = (r_m - r) / (r_s - r)
+    return (bend - first - part * (last - first)) / math.sqrt((r_m - r) * (1 - part))
+
+
+def path(seed: int, lap: int, shape: Sequence[int], log_snr: Sequence[float]) -> list[Tensor]:
+    """W at some log-SNR (-inf: W = 0), float64: halved DEPTH times by Brownian bridges, straight below that."""
+    drawn: dict[int, Tensor] = {}
+
+    def normal(node: int) -> Tensor:
+        if node not in drawn:
+            drawn[node] = torch.randn(shape, generator=stream(seed, lap, f"path {node}")).double()
+        return drawn[node]
+
+    def value(at: float) -> Tensor:
+        if at == -math.inf:
+            return torch.zeros(shape, dtype=torch.float64)
+        low, high, r, r_end = -LIMIT, LIMIT, math.exp(-2 * LIMIT), math.exp(2 * LIMIT)
+        left = math.sqrt(r) * normal(-1)
+        right = left + math.sqrt(r_end - r) * normal(0)
+        node = 1
+        for _ in range(DEPTH):
+            middle = (low + high) / 2
+            r_m = math.exp(2 * middle)
+            part = (r_m - r) / (r_end - r)
+            bend = torch.lerp(left, right, part) + math.sqrt((r_m - r) * (1 - part)) * normal(node)
+            if at < middle:
+                high, r_end, right, node = middle, r_m, bend, 2 * node
+            else:
+                low, r, left, node = middle, r_m, bend, 2 * node + 1
+        return torch.lerp(left, right, (math.exp(2 * at) - r) / (r_end - r))
+
+    return [value(at) for at in log_snr]
+
+
+# --------------------------------------------------------------------------------------------------------- wrappers
+
+
+@dataclass(frozen=True)
+class Masked:
+    """One noise where `where` is true, another elsewhere: a new seed for a part of the sample, the rest as it was.
+
+    where   bool, broadcastable to the state; draws of another shape (a chi-square, a resampling) come from `outside`
+    """
+
+    inside: Noise
+    outside: Noise
+    where: Tensor
+
+    def draw(self, k: int, like: Tensor, tag: str = "step") -> Tensor:
+        outside = self.outside.draw(k, like, tag)
+        sizes = zip(reversed(self.where.shape), reversed(like.shape), strict=False)
+        if self.where.ndim > like.ndim or any(mine not in (1, theirs) for mine, theirs in sizes):
+            return outside
+        return torch.where(self.where.to(like.device), self.inside.draw(k, like, tag), outside)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Rows i with equal i // rows draw the same: one noise under several conditions, several views of one thing.
+
+    noise   has one seed a group
+    """
+
+    noise: Noise
+    rows: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"a group has at least one row, got {self.rows}")
+
+    def draw(self, k: int, like: Tensor, tag: str = "step") -> Tensor:
+        if like.shape[0] % self.rows:
+            raise ValueError(f"a batch of {like.shape[0]} rows does not fall into groups of {self.rows}")
+        return self.noise.draw(k, like[:: self.rows], tag).repeat_interleave(self.rows, 0)

@@ -9,15 +9,17 @@ the ResShift posterior, 1 the re-noising of consistency samplers. Multistep meth
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from shared.denoiser import Prediction
 from shared.grid import Grid
-from shared.process import Point, lin
+from shared.process import Number, Point, lin, plain
 from shared.run import Law, Own, Step, Transition
 
 if TYPE_CHECKING:
@@ -28,9 +30,16 @@ class Filter(Protocol):
     """Turns the newest prediction and the history in `own` into the prediction that the step uses."""
 
     @property
-    def order(self) -> int: ...
+    def order(self) -> int:
+        """Order that a run from an empty history reaches."""
+        ...
 
-    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own) -> tuple[Prediction, Own]: ...
+    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own, law: Law) -> tuple[Prediction, Own]:
+        """law   of the step; 1 - law.k_x0 / s.a = exp(-H) is what is left of an x0 that was believed at t"""
+        ...
+
+
+NAMES = ("ancestral", "residual_shift")
 
 
 @dataclass(frozen=True)
@@ -39,36 +48,49 @@ class DDIM:
 
     fraction   0..1, "ancestral": f = 1 - exp(2 (log_snr_t - log_snr_s)),
                or "residual_shift": f = 1 - (sigma_s / sigma_t)^2
-    filter     None, DPMpp(order) on x0, PLMS(order) on eps, ...
+    filter     None, DPMpp(length) or UniPC(length) on x0, PLMS(length) on eps, ...
+    eta        0..1, standard deviation of the noise as a part of that of a named fraction: f becomes eta^2 f. It is the
+               eta of DDIM (Song et al. 2021) and, in any process, of k-diffusion's Euler ancestral
     """
 
     fraction: float | str = 0.0
     filter: Filter | None = None
+    eta: float = 1.0
 
     def __post_init__(self) -> None:
-        names = ("ancestral", "residual_shift")
         if isinstance(self.fraction, str):
-            if self.fraction not in names:
-                raise ValueError(f"unknown fraction {self.fraction!r}; choose a number in [0, 1], {' or '.join(names)}")
+            if self.fraction not in NAMES:
+                raise ValueError(f"unknown fraction {self.fraction!r}; choose a number in [0, 1], {' or '.join(NAMES)}")
         elif not 0 <= self.fraction <= 1:
             raise ValueError(f"the injected fraction lies in [0, 1], got {self.fraction}")
+        elif self.eta != 1:
+            raise ValueError(f"eta scales a named fraction, {' or '.join(NAMES)}; got {self.eta} of {self.fraction}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta lies in [0, 1], got {self.eta}")
+
+    @property
+    def silent(self) -> bool:
+        """Whether no noise is injected."""
+        return self.fraction == 0 or self.eta == 0
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"x0"} if self.fraction == 0 else {"x0", "gaussian"})
+        return frozenset({"x0"} if self.silent else {"x0", "gaussian"})
 
     @property
     def gives(self) -> frozenset[str]:
-        words = {"one_evaluation", "deterministic" if self.fraction == 0 else "stochastic"}
+        words = {"one_evaluation", "deterministic" if self.silent else "stochastic"}
         return frozenset(words | ({"law"} if self.filter is None else set()))
 
     @property
     def order(self) -> int:
         """0 for a constant fraction above 0: such a step injects as much noise however short it is, so more steps do
-        not bring the run nearer to the law (consistency samplers, which take few steps)."""
+        not bring the run nearer to the law (consistency samplers, which take few steps). With fresh noise 2 at most."""
         if not isinstance(self.fraction, str) and self.fraction > 0:
             return 0
-        return self.filter.order if self.filter is not None else 1
+        if self.filter is None:
+            return 1
+        return self.filter.order if self.silent else min(self.filter.order, 2)
 
     def evaluations(self, t: Point, s: Point) -> int:
         return 1
@@ -76,16 +98,32 @@ class DDIM:
     def injected(self, t: Point, s: Point) -> Tensor:
         """f of the step from t to s."""
         if self.fraction == "ancestral":
-            return -torch.expm1(2 * (t.log_snr - s.log_snr))
+            return -torch.expm1(2 * (t.log_snr - s.log_snr)) * self.eta**2
         if self.fraction == "residual_shift":
-            return 1 - (s.sigma / t.sigma) ** 2
+            return (1 - (s.sigma / t.sigma) ** 2) * self.eta**2
         return torch.full_like(t.sigma, float(self.fraction))
 
     def law(self, t: Point, s: Point, grid: Grid, own: Own) -> Law:
-        key = (self.fraction, t, s)
-        if key not in grid.memo:
-            grid.memo[key] = self._law(t, s)
-        return grid.memo[key]
+        key = (self.fraction, self.eta, t, s)
+        found: Law | None = grid.memo.get(key)
+        if found is None:
+            grid.memo.update(self._laws(grid))
+            found = grid.memo.get(key) or self._law(t, s)  # a point beside the grid, or a step that is refused
+        return found
+
+    def _laws(self, grid: Grid) -> dict[Any, Law]:
+        """The laws of all moves of the grid at once, where all of them can be made."""
+        moves = list(dict.fromkeys((i, j) for i, j in itertools.pairwise(grid.route) if j > i))
+        starts, ends = (grid.whole.rows(list(which)) for which in zip(*moves, strict=True))
+        try:
+            whole = self._law(starts, ends)
+        except ValueError:
+            return {}
+        laws = whole.unbind()
+        return {
+            (self.fraction, self.eta, grid.points[i], grid.points[j]): law
+            for (i, j), law in zip(moves, laws, strict=True)
+        }
 
     def _law(self, t: Point, s: Point) -> Law:
         f = self.injected(t, s)
@@ -102,39 +140,108 @@ class DDIM:
 
     def step(self, ask: Ask, x: Tensor, step: Step, grid: Grid, own: Own) -> Transition:
         process = grid.process
-        asked = ask(x, step.t, step)
-        pred, own = (asked.guided, own) if self.filter is None else self.filter(asked.guided, step.t, step.s, own)
         law = step.law or self.law(step.t, step.s, grid, own)
+        asked = ask(x, step.t, step)
+        pred = asked.guided
+        if self.filter is not None:
+            pred, own = self.filter(pred, step.t, step.s, own, law)
+        k_x, k_x0, std = law.numbers
         shifted = process.shifted(x, step.t, pred.y)
-        mean = process.shifted(lin((law.k_x, shifted), (law.k_x0, pred.x0)), step.s, pred.y, sign=-1)
+        mean = process.shifted(lin((k_x, shifted), (k_x0, pred.x0)), step.s, pred.y, sign=-1)
         if step.noise is None:
             return Transition(mean, mean, None, None, asked, own)
-        return Transition(mean + lin((law.std, step.noise)), mean, law.std, step.noise, asked, own)
+        return Transition(lin((1.0, mean), (std, step.noise)), mean, law.std, step.noise, asked, own)
 
 
 # ----------------------------------------------------------------------------------------------------------- filters
 
 
+def recalled(own: Own, name: str) -> list[Tensor]:
+    """What a filter kept under a name, newest first."""
+    found: list[Tensor] = []
+    while (value := own.get(f"{name} {len(found)}")) is not None:
+        found.append(value)
+    return found
+
+
+def kept(count: int, **series: list[Tensor]) -> Own:
+    """Memory of the newest `count` entries of each series."""
+    return {f"{name} {i}": value for name, values in series.items() for i, value in enumerate(values[:count])}
+
+
 @dataclass(frozen=True)
 class DPMpp:
-    """DPM-Solver++ (Lu et al. 2022), data prediction, mid-point multistep form: orders 1 and 2.
+    """DPM-Solver++ (Lu et al. 2022), data prediction, multistep: the published 1, 2M and 3M.
 
-    D = m0 + (m0 - m1) / (2 r), r = h_before / h, h = step in log-SNR. With fraction="ancestral" it is SDE-DPM-Solver++.
+    With h = step in log-SNR, r0 = h_before / h, r1 = h_before_that / h, exp(-H) as in Filter (H = h, or 2 h when
+    ancestral), D10 = (m0 - m1) / r0, D11 = (m1 - m2) / r1:
+
+        2   D = m0 + D10 / 2
+        3   D = m0 + (p2 D1 - p3 D2) / (1 - exp(-H)),  D2 = (D10 - D11) / (r0 + r1),  D1 = D10 + r0 D2,
+            p2 = 1 - (1 - exp(-H)) / H,  p3 = p2 / H - 1/2
+
+    With fraction="ancestral" these are SDE-DPM-Solver++ 2M and 3M. Each length is started by the shorter ones: the h^2
+    error of the first step stays, so a run is of order min(length, 2), and 3M no better than 2M where that error rules.
     """
 
-    order: int = 2
+    length: int = 2
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
-            raise ValueError(f"DPMpp has orders 1 and 2, got {self.order}")
+        if self.length not in (1, 2, 3):
+            raise ValueError(f"DPMpp keeps 1, 2 or 3 predictions, got {self.length}")
 
-    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own) -> tuple[Prediction, Own]:
-        new = {"x0": pred.x0, "log_snr": t.log_snr}
-        if self.order == 1 or "x0" not in own:
+    @property
+    def order(self) -> int:
+        return min(self.length, 2)
+
+    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own, law: Law) -> tuple[Prediction, Own]:
+        x0 = [pred.x0, *recalled(own, "x0")][: self.length]
+        at = [t.log_snr, *recalled(own, "log_snr")][: self.length]
+        new = kept(max(self.length - 1, 1), x0=x0, log_snr=at)
+        if len(x0) == 1:
             return pred, new
-        h, before = s.log_snr - t.log_snr, t.log_snr - own["log_snr"]
-        weight = torch.where(torch.isfinite(h) & torch.isfinite(before), h / (2 * before), torch.zeros_like(h))
-        return pred.with_x0(lin((1 + weight, pred.x0), (-weight, own["x0"]))), new
+        return pred.with_x0(lin(*zip(_extrapolated(at, s, law), x0, strict=True))), new
+
+
+def _extrapolated(at: list[Tensor], s: Point, law: Law) -> list[Number]:
+    """Weights of m0, m1, ... that sum to 1; an infinite step in log-SNR falls to the order below.
+
+    Plain numbers where all rows share their times: a step then costs no operation on tensors of one entry.
+    """
+    times: list[Any] = [plain(time) for time in (s.log_snr, *at)]
+    steps = [newer - older for newer, older in itertools.pairwise(times)]  # h, h before, ...
+    numbers = isinstance(steps[0], float) and isinstance(steps[-1], float)
+    if numbers:
+        while len(steps) > 1 and not math.isfinite(sum(steps)):
+            steps.pop()
+        short, third = _second(steps), _third(steps, law, s) if len(steps) > 2 else []
+        return [*(third or short), 0.0, 0.0][: len(at)]
+    fine = torch.stack([torch.isfinite(torch.as_tensor(step)) for step in steps])
+    two = [torch.where(fine[:2].all(0), w, bare) for w, bare in zip(_second(steps), (1.0, 0.0), strict=True)]
+    if len(at) == 2:
+        return list(two)
+    three = zip(_third(steps, law, s), (*two, torch.zeros_like(two[0])), strict=True)
+    return [torch.where(fine.all(0), long, brief) for long, brief in three]
+
+
+def _second(steps: list[Any]) -> list[Any]:
+    """Of m0 and m1: m0 + (m0 - m1) h / (2 h_before)."""
+    if len(steps) < 2:
+        return [1.0]
+    weight = steps[0] / (2 * steps[1])
+    return [1 + weight, -weight]
+
+
+def _third(steps: list[Any], law: Law, s: Point) -> list[Any]:
+    """Of m0, m1 and m2."""
+    left: Any = plain(law.k_x0 / s.a)  # 1 - exp(-H)
+    H = -math.log1p(-left) if isinstance(left, float) else -torch.log1p(-left)
+    p2 = 1 - left / H
+    p3 = p2 / H - 0.5
+    r0, r1 = steps[1] / steps[0], steps[2] / steps[0]
+    bend = (p2 * r0 - p3) / (r0 + r1) / left
+    newer, older = (p2 / left + bend) / r0, -bend / r1
+    return [1 + newer, older - newer, -older]
 
 
 @dataclass(frozen=True)
@@ -155,15 +262,13 @@ class PLMS:
     def order(self) -> int:
         return min(self.length, 2)
 
-    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own) -> tuple[Prediction, Own]:
+    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own, law: Law) -> tuple[Prediction, Own]:
         if t.signalless:
             return pred, {}
         here = t.sigma / t.a
-        count = sum(name.startswith("eps") for name in own)
-        eps = [pred.eps, *(own[f"eps{i}"] for i in range(count))][: self.length]
-        at = [here, *(own[f"at{i}"] for i in range(count))][: self.length]
-        new = {f"eps{i}": e for i, e in enumerate(eps[: self.length - 1])}
-        new |= {f"at{i}": v for i, v in enumerate(at[: self.length - 1])}
+        eps = [pred.eps, *recalled(own, "eps")][: self.length]
+        at = [here, *recalled(own, "at")][: self.length]
+        new = kept(self.length - 1, eps=eps, at=at)
         if len(eps) == 1:
             return pred, new
         mixed = lin(*zip(_adams(at, s.sigma / s.a), eps, strict=True))

@@ -17,17 +17,20 @@ from shared.noise import Noise
 from shared.oracle import ANY, Mixture, Truth, gaussian
 from shared.process import Gaussian, Point, StudentT
 from shared.run import Guidance, Sampler
-from shared.samplers.ddim import DDIM, PLMS, DPMpp
+from shared.samplers.ddim import DDIM, DPMpp
+from shared.samplers.euler import Euler
 from shared.samplers.heun import Heun
+from shared.samplers.unipc import UniPC
 from shared.testing import check_order, check_same_law, exact_law, fitted_order, sample
 from tests.shared.worlds import GAUSSIAN, MATRIX, MEASURED, World, guides
 
 # Rows of a law test, steps by order, and the bound as a multiple of the sampling noise: the largest distance of three
 # pairs of exact samples of that size. A right sampler measures 0.4 to 1.1.
-ROWS, STEPS, MULTIPLE = 1000, {1: 160, 2: 50}, 1.5
+ROWS, STEPS, MULTIPLE = 1000, {0: 60, 1: 160, 2: 50, 3: 40}, 1.5
 # Order is fitted on these numbers of steps, between the log-SNR below: away from the ends, where every process and
 # coordinate is smooth, and from a start at which the first step is not free of error.
 HALVINGS, WEAK_HALVINGS = (16, 32, 64, 128, 256), (8, 16, 32, 64, 128)
+LATE_HALVINGS = (32, 64, 128, 256, 512)  # of order 3, whose error of order 4 is still seen at 16 steps
 ORDER_NOISY, ORDER_CLEAN = -1.0, 2.0
 
 
@@ -83,7 +86,7 @@ def check_deterministic_order(world: World, sampler: Sampler) -> float:
         case = world.case(sampler, grid, 8, truth=GAUSSIAN)
         return (case.sample().x - flow_map(world, grid, case.x)).norm().item()
 
-    return check_order(error, sampler.order, HALVINGS)
+    return check_order(error, sampler.order, LATE_HALVINGS if sampler.order == 3 else HALVINGS)
 
 
 def marginal(world: World, at: Point, truth: Mixture = GAUSSIAN) -> tuple[Tensor, Tensor]:
@@ -183,7 +186,7 @@ def check_heads(world: World, sampler: Sampler, heads: Mapping[str, Head]) -> No
         return torch.stack(states)
 
     wanted = trajectory(x0_head())
-    if isinstance(sampler, Heun) and sampler.coordinate == "time" and isinstance(world.process.law, Gaussian):
+    if sampler in (Heun("time"), Euler()) and isinstance(world.process.law, Gaussian):
         heads = {**heads, "pair": pair_head()}
     for name, head in heads.items():
         off = ((trajectory(head) - wanted).abs().max() / wanted.abs().max()).item()
@@ -238,7 +241,7 @@ FINE = 256
 
 @cache
 def _guided_reference(world: World, guide: str) -> Tensor:
-    return _guided(world, DDIM(filter=PLMS(4)), guide, FINE)
+    return _guided(world, DDIM(filter=UniPC(2)), guide, FINE)
 
 
 def _guided(world: World, sampler: Sampler, guide: str, steps: int) -> Tensor:

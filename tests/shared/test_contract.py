@@ -29,7 +29,7 @@ from shared.testing import (
     check_resume,
     check_sampler,
 )
-from tests.shared.worlds import SAMPLERS, WORLDS, World, fits, label_of
+from tests.shared.worlds import SAMPLERS, WORLDS, World, fits, label_of, pairs
 
 
 class Plain(nn.Module):
@@ -55,8 +55,7 @@ def plain_case(world: World, name: str, guidance: tuple[Guidance, ...] = (), *, 
     return replace(case, denoiser=Denoiser(Plain(), world.process, x0_head(), null={"label": torch.tensor([0])}))
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=label_of)
-@pytest.mark.parametrize("name", SAMPLERS)
+@pairs(WORLDS, SAMPLERS)
 def test_sampler_keeps_its_contract(world: World, name: str) -> None:
     if fits(world, SAMPLERS[name]):
         check_sampler(plain_case(world, name))
@@ -73,7 +72,7 @@ def test_sampler_keeps_its_contract_on_a_route_with_jumps(name: str) -> None:
     check_batch_split(case)
 
 
-@pytest.mark.parametrize("name", ["dpmpp2", "plms4"])
+@pytest.mark.parametrize("name", ["dpmpp2", "plms4", "unipc2"])
 def test_a_jump_clears_what_the_sampler_remembers(name: str) -> None:
     states: list[tuple[str, RunState]] = []
     plain_case(REVERTING, name, jumps=True).sample(
@@ -112,7 +111,7 @@ GUIDES: dict[str, tuple[Guidance, Guidance]] = {
 
 @pytest.mark.parametrize("jumps", [False, True], ids=["straight", "jumps"])
 @pytest.mark.parametrize("world", [FLOW, REVERTING], ids=label_of)
-@pytest.mark.parametrize("name", ["dpmpp2", "plms4", "heun", "heun time", "sde dpmpp2"])
+@pytest.mark.parametrize("name", ["dpmpp2", "plms4", "heun", "heun time", "sde dpmpp2", "unipc2"])
 @pytest.mark.parametrize("guide", GUIDES)
 def test_guidance_keeps_its_contract(guide: str, name: str, world: World, jumps: bool) -> None:
     guidance, neutral = GUIDES[guide]
@@ -183,7 +182,7 @@ def test_exact_oracles_agree_to_rounding_for_any_batch() -> None:
         check_batch_split(WORLDS[1].case(SAMPLERS[name], WORLDS[1].grid(12), 7), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["ddim", "ancestral"])
+@pytest.mark.parametrize("name", ["ddim", "ancestral", "euler time", "dpmpp3", "unipc3", "sde single", "langevin"])
 def test_times_of_their_own_give_each_row_its_own_run(name: str) -> None:
     world, steps = REVERTING, 5
     columns = [world.grid(steps).t, replace(world, noisy=-1.0).grid(steps).t]

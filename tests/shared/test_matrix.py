@@ -30,6 +30,7 @@ from tests.shared.worlds import (
     fits,
     heads,
     label_of,
+    pairs,
 )
 
 torch.set_num_threads(1)
@@ -50,8 +51,7 @@ def allowed(world: World, name: str, guide: str = "none") -> bool:
     return not (name == "residual" and world.name == "bridge")
 
 
-@worlds
-@pytest.mark.parametrize("name", LAWFUL)
+@pairs(WORLDS, [*LAWFUL, "langevin"])
 def test_samples_follow_the_exact_law(world: World, name: str) -> None:
     if allowed(world, name):
         matrix.check_law(world, SAMPLERS[name])
@@ -69,8 +69,7 @@ def test_guidance_of_weight_one_samples_the_conditional_law(world: World, name: 
         assert world.student and name == "ancestral"
 
 
-@gaussian_worlds
-@pytest.mark.parametrize("name", [name for name in DETERMINISTIC if name in LAWFUL])
+@pairs(GAUSSIAN_WORLDS, [name for name in DETERMINISTIC if name in LAWFUL])
 def test_deterministic_error_falls_with_the_declared_order(world: World, name: str) -> None:
     if name == "heun time" and world.name in KINKED:
         with pytest.raises(AssertionError, match="order"):
@@ -79,8 +78,7 @@ def test_deterministic_error_falls_with_the_declared_order(world: World, name: s
         matrix.check_deterministic_order(world, SAMPLERS[name])
 
 
-@gaussian_worlds
-@pytest.mark.parametrize("name", [name for name in STOCHASTIC if name in LAWFUL])
+@pairs(GAUSSIAN_WORLDS, [name for name in STOCHASTIC if name in LAWFUL])
 def test_stochastic_covariance_converges_with_the_declared_weak_order(world: World, name: str) -> None:
     if allowed(world, name):
         matrix.check_weak_order(world, SAMPLERS[name])
@@ -102,8 +100,10 @@ def test_constant_fraction_does_what_its_formula_says(world: World, fraction: fl
     matrix.check_constant_fraction(world, fraction)
 
 
-@worlds
-@pytest.mark.parametrize("name", ["ddim", "dpmpp2", "plms4", "heun", "heun time", "ancestral"])
+@pairs(
+    WORLDS,
+    ["ddim", "dpmpp2", "plms4", "heun", "heun time", "ancestral", "euler time", "unipc2", "sde single", "langevin"],
+)
 def test_heads_give_the_same_trajectory(world: World, name: str) -> None:
     if allowed(world, name):
         matrix.check_heads(world, SAMPLERS[name], heads(world))
@@ -117,9 +117,8 @@ def test_heads_read_what_their_names_promise(world: World) -> None:
         matrix.check_head_meaning(world, name, head)
 
 
-@worlds
 @pytest.mark.parametrize("guide", ["cfg", "dps"])
-@pytest.mark.parametrize("name", [name for name in DETERMINISTIC if name in LAWFUL])
+@pairs(WORLDS, [name for name in DETERMINISTIC if name in LAWFUL])
 def test_guided_fields_converge_under_refinement(world: World, name: str, guide: str) -> None:
     if not allowed(world, name, guide):
         with pytest.raises(ValueError, match="true_score"):
@@ -130,9 +129,8 @@ def test_guided_fields_converge_under_refinement(world: World, name: str, guide:
         assert isinstance(SAMPLERS[name], Heun)
 
 
-@gaussian_worlds
 @pytest.mark.parametrize("guide", ["cfg", "dps"])
-@pytest.mark.parametrize("name", [name for name in STOCHASTIC if name in LAWFUL])
+@pairs(GAUSSIAN_WORLDS, [name for name in STOCHASTIC if name in LAWFUL])
 def test_guided_stochastic_laws_converge_under_refinement(world: World, name: str, guide: str) -> None:
     if allowed(world, name):
         matrix.check_guided_law_converges(world, SAMPLERS[name], guide)
@@ -150,8 +148,7 @@ def test_first_order_filter_is_no_filter(world: World, pair: tuple[str, str]) ->
         assert world.student
 
 
-@worlds
-@pytest.mark.parametrize("name", SAMPLERS)
+@pairs(WORLDS, SAMPLERS)
 def test_projection_meets_the_constraint(world: World, name: str) -> None:
     if allowed(world, name):
         matrix.check_projection(world, SAMPLERS[name])

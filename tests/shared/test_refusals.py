@@ -185,7 +185,7 @@ def test_options_out_of_range_are_refused_with_their_values() -> None:
     for build, said in (
         (lambda: DDIM(1.5), r"\[0, 1\], got 1.5"),
         (lambda: DDIM("resshift"), "ancestral or residual_shift"),
-        (lambda: DPMpp(3), "orders 1 and 2, got 3"),
+        (lambda: DPMpp(4), "1, 2 or 3 predictions, got 4"),
         (lambda: PLMS(5), "1 to 4 evaluations, got 5"),
         (lambda: DPS(SEEN, MEASURED, noise_std=0.0), "without noise take DDNM"),
         (lambda: DPS(SEEN, MEASURED, applies="state"), "got 'state'"),

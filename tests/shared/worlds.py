@@ -6,9 +6,11 @@ what is measured is the sampler alone; the prior is tested on its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -32,7 +34,11 @@ from shared.process import (
 )
 from shared.run import Guidance, Sampler
 from shared.samplers.ddim import DDIM, PLMS, DPMpp
+from shared.samplers.euler import Euler
 from shared.samplers.heun import Heun
+from shared.samplers.langevin import Langevin
+from shared.samplers.single_step import SingleStep
+from shared.samplers.unipc import UniPC
 from shared.testing import Case
 
 MEANS = torch.tensor([[-1.2, 0.4], [1.0, 0.9], [0.3, -1.1]], dtype=torch.float64)
@@ -155,7 +161,21 @@ SAMPLERS: dict[str, Sampler] = {
     "renoise": DDIM(1.0),
     "sde dpmpp1": DDIM("ancestral", DPMpp(1)),
     "sde dpmpp2": DDIM("ancestral", DPMpp(2)),
+    "euler time": Euler(),
+    "euler ancestral": DDIM("ancestral", eta=0.6),
+    "dpmpp3": DDIM(filter=DPMpp(3)),
+    "sde dpmpp3": DDIM("ancestral", DPMpp(3)),
+    "unipc1": DDIM(filter=UniPC(1)),
+    "unipc2": DDIM(filter=UniPC(2)),
+    "unipc3": DDIM(filter=UniPC(3)),
+    "unipc2 bh1": DDIM(filter=UniPC(2, "bh1")),
+    "single": SingleStep(),
+    "sde single": SingleStep("ancestral"),
+    "langevin": Langevin(),
 }
+# What these add does not hang on the process: a table, a flow, a known end and the Student-t law are enough for them.
+FEW = {name for i, name in enumerate(SAMPLERS) if i >= list(SAMPLERS).index("euler time")}
+FEW_WORLDS = {"vp linear", "flow", "mean reverting", "edm student"}
 DETERMINISTIC = {name: s for name, s in SAMPLERS.items() if "deterministic" in s.gives}
 STOCHASTIC = {name: s for name, s in SAMPLERS.items() if "stochastic" in s.gives}
 
@@ -187,6 +207,12 @@ def guides() -> dict[str, tuple[Guidance, ...]]:
 def fits(world: World, sampler: Sampler, guide: str = "none") -> bool:
     """Whether the combination is allowed: Student-t noise has no score, no ancestral step and no mixture."""
     return not world.student or ("stochastic" not in sampler.gives and guide != "dps")
+
+
+def pairs(worlds: tuple[World, ...], names: Iterable[str]) -> pytest.MarkDecorator:
+    """Parametrises `world` and `name` by all pairs, those of FEW on a few worlds."""
+    found = [(w, n) for w in worlds for n in names if n not in FEW or label_of(w) in FEW_WORLDS]
+    return pytest.mark.parametrize(("world", "name"), found, ids=[f"{label_of(w)}-{n}" for w, n in found])
 
 
 def posterior() -> Mixture:

@@ -1,0 +1,97 @@
+"""UniPC (Zhao et al. 2023): a predictor, and a corrector that costs nothing, as a filter for DDIM.
+
+A step from log-SNR l_0 by h believes D = m_0 + B / (exp(-H) - 1) sum_k rho_k (m_k - m_0) / r_k in the clean value, with
+m_k the predictions at l_0 + r_k h, and rho from  sum_k r_k^(i-1) rho_k = b_i:
+
+    b_i = i! / B phi_i,   phi_1 = (exp(-H) - 1) / (-H) - 1,   phi_{i+1} = phi_i / (-H) - 1 / (i + 1)!
+    B = exp(-H) - 1 ("bh2") or -H ("bh1");   one m_k alone has rho = 1/2
+
+The predictor takes the m_k of the past (r_k < 0). The corrector adds the one at the end of the step (r = 1), which the
+next step asks for anyway; the state there moves by k_x0 (D_corrected - D_predicted) before the next step leaves from
+it. Put into that step's D, where the state weighs k_x and D weighs k_x0, it is a filter. H = h, or 2 h if ancestral.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shared.denoiser import Prediction
+from shared.process import Point, lin
+from shared.run import Law, Own
+from shared.samplers.ddim import kept, recalled
+
+
+@dataclass(frozen=True)
+class UniPC:
+    """UniPC-p with p = `length` predictions: DDIM(filter=UniPC(2)).
+
+    length    1, 2 or 3; the published default is 2 where the network is guided and 3 where not
+    variant   "bh2" (default) or "bh1", the published B(h)
+    The state of the last point is not corrected, since no step asks there. Lengths 2 and 3 both reach order 3: the
+    first step, corrected, has an error of h^3 that stays.
+    """
+
+    length: int = 2
+    variant: Literal["bh1", "bh2"] = "bh2"
+
+    def __post_init__(self) -> None:
+        if self.length not in (1, 2, 3):
+            raise ValueError(f"UniPC keeps 1, 2 or 3 predictions, got {self.length}")
+        if self.variant not in ("bh1", "bh2"):
+            raise ValueError(f"unknown variant {self.variant!r} of UniPC; choose bh1 or bh2")
+
+    @property
+    def order(self) -> int:
+        return min(self.length + 1, 3)
+
+    def __call__(self, pred: Prediction, t: Point, s: Point, own: Own, law: Law) -> tuple[Prediction, Own]:
+        if t.signalless:  # an infinite step in log-SNR: nothing of the past carries over it
+            return pred, {}
+        past, past_at = recalled(own, "x0"), recalled(own, "log_snr")
+        x0, at = [pred.x0, *past], [t.log_snr, *past_at]
+        new = {**kept(self.length, x0=x0, log_snr=at), "k_x0": law.k_x0}
+        weights = self._weights(at[: self.length], s.log_snr, law.k_x0 / s.a)
+        weights += [torch.zeros_like(weights[0])] * (len(x0) - len(weights))
+        if past:
+            left = own["k_x0"] / t.a
+            predicted = self._weights(past_at, t.log_snr, left)
+            corrected = self._weights(past_at, t.log_snr, left, arrived=True)
+            gain = law.k_x / law.k_x0 * own["k_x0"]
+            moved = [corrected[-1], *(c - p for c, p in zip(corrected[:-1], predicted, strict=True))]
+            weights = [w + gain * m for w, m in zip(weights, moved, strict=True)]
+        return pred.with_x0(lin(*zip(weights, x0, strict=True))), new
+
+    def _weights(self, at: list[Tensor], to: Tensor, left: Tensor, *, arrived: bool = False) -> list[Tensor]:
+        """Weights of the predictions at log-SNR `at` (newest first; then the one at `to` if arrived), summing to 1.
+
+        left   1 - exp(-H);  an infinite step takes the newest as it is
+        """
+        h = to - at[0]
+        fine = torch.isfinite(h)
+        h, left = torch.where(fine, h, torch.ones_like(h)), torch.where(fine, left, torch.full_like(h, 0.5))
+        r = [(other - at[0]) / h for other in at[1:]] + ([torch.ones_like(h)] if arrived else [])
+        if not r:
+            return [torch.ones_like(h)]
+        H = -torch.log1p(-left)
+        B = -left if self.variant == "bh2" else -H
+        rho = [torch.full_like(h, 0.5)] if len(r) == 1 else _rho(r, H, B)
+        share = [
+            torch.where(fine, p * B / (-left * place), torch.zeros_like(h)) for p, place in zip(rho, r, strict=True)
+        ]
+        return [1 - torch.stack(share).sum(0), *share]
+
+
+def _rho(r: list[Tensor], H: Tensor, B: Tensor) -> list[Tensor]:
+    """Solves sum_k r_k^(i-1) rho_k = b_i for as many i as there are r."""
+    b, phi = [], torch.expm1(-H) / -H - 1
+    for i in range(1, len(r) + 1):
+        b.append(math.factorial(i) * phi / B)
+        phi = phi / -H - 1 / math.factorial(i + 1)
+    power = torch.arange(len(r), dtype=torch.float64)
+    matrix = torch.stack(r, dim=-1).unsqueeze(-2) ** power.unsqueeze(-1)  # row i holds r^i
+    return list(torch.linalg.solve(matrix, torch.stack(b, dim=-1).unsqueeze(-1)).squeeze(-1).unbind(-1))
