@@ -178,7 +178,7 @@ def order_kept(found: Found, scene: Scene) -> bool | None:
     return bool((shared & near.mask).sum() > (shared & far.mask).sum())
 
 
-# --------------------------------------------------------------------------------------------------------- many pictures
+# ------------------------------------------------------------------------------------------------------- many pictures
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ guidance against the empty caption. Edges come in through a ControlNet beside th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,11 @@ from torch import Tensor, nn
 
 from domains.image.shapes.captions import ROLES, VOCABULARY, tokens
 from shared import checkpoints
+from shared.adapters import files
+from shared.adapters.adapter import Adapter
+from shared.adapters.card import MODES, Card, Curve
+from shared.adapters.controlnet import HINT
+from shared.adapters.host import host_of
 from shared.denoiser import Denoiser, edm_head
 from shared.errors import UserError
 from shared.grid import Grid, own_times
@@ -27,9 +33,9 @@ from shared.networks.text import TextConfig
 from shared.noise import PerSample
 from shared.precision import fast_dtype
 from shared.process import Process, flow
-from shared.run import Observer, RunState, Step, Transition
+from shared.run import Observer, RunState, Sampler, Step, Transition
 from shared.sample import cost, sample
-from shared.samplers.named import named
+from shared.samplers.named import SAMPLERS, named
 
 RECIPE: Final = "image/shapes"
 CONTROL_RECIPE: Final = "image/shapes-edges"
@@ -72,22 +78,33 @@ def route(steps: int) -> Grid:
 class ShapeModel:
     """A trained network, its card, and the control that may stand beside it."""
 
-    def __init__(self, network: nn.Module, card: dict[str, Any], *, autocast: torch.dtype | None = None) -> None:
-        self.network, self.card, self.autocast = network.eval(), card, autocast
-        self.control: nn.Module | None = None
+    def __init__(
+        self,
+        network: nn.Module,
+        card: dict[str, Any],
+        *,
+        control: Adapter | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.network, self.card, self.control, self.autocast = network.eval(), card, control, autocast
 
     @classmethod
     def from_pretrained(cls, path: str | Path = WEIGHTS, control: str | Path | None = CONTROL_WEIGHTS) -> ShapeModel:
         """The shipped model, or another checkpoint of the same recipe; control=None leaves the edges away."""
         network, card = checkpoints.load(path, recipe=RECIPE)
-        return cls(network, card, autocast=fast_dtype())
+        beside = None if control is None else files.load(control, host_of(network))[0]
+        return cls(network, card, control=beside, autocast=fast_dtype())
+
+    @property
+    def dtype(self) -> str:
+        """The word for the number type the network computes in."""
+        return str(self.autocast or torch.float32).removeprefix("torch.")
 
     def calls(self, steps: int = STEPS, guidance: float = GUIDANCE, sampler: str = SAMPLER) -> int:
         """Network calls of one picture."""
         cond = {"text": torch.ones(1, ROLES, dtype=torch.int64)}
-        return cost(
-            denoiser(self.network), named(sampler), route(steps), cond=cond, guidance=[ClassifierFree(guidance)]
-        ).calls
+        plan, way = _route(steps), _sampler(sampler)
+        return cost(denoiser(self.network), way, plan, cond=cond, guidance=[ClassifierFree(guidance)]).calls
 
     def generate(
         self,
@@ -98,6 +115,7 @@ class ShapeModel:
         guidance: float = GUIDANCE,
         strength: float = 1.0,
         window: tuple[float, float] = (0.0, 1.0),
+        mode: str = "balanced",
         seeds: Sequence[int],
         sampler: str = SAMPLER,
         progress: Callable[[int, int], None] | None = None,
@@ -108,7 +126,8 @@ class ShapeModel:
         captions   of the grammar of shapes/captions.py; an empty one asks for any picture
         edges      (B, 32, 32) float32 in 0..1, 1 on the contours that the picture is to have; None: free
         guidance   1 follows the caption as learned, more exaggerates it
-        strength, window   of the edges: how strongly, and from which to which share of the way from noise to picture
+        strength, window   of the edges: how strongly (0 is the base to the bit), and from which to which share of the
+                   way from noise (0) to picture (1);  mode  who wins: balanced, prompt, control (adapters/card.py)
         progress   called with (calls so far, calls in all) between network calls; may raise to cancel
         preview    called with the pictures believed so far, as returned, between network calls
         Raises UserError for captions, edges or numbers that do not fit.
@@ -117,19 +136,56 @@ class ShapeModel:
             raise UserError(
                 f"{len(captions)} captions and {len(seeds)} seeds", where="captions", remedy="give one seed a caption"
             )
-        if edges is not None:
-            raise UserError("no control is loaded", where="edges", remedy="load a model with a control")
-        run = sample(
-            denoiser(self.network, autocast=self.autocast),
-            named(sampler),
-            route(steps),
-            noise=PerSample(tuple(seeds)),
-            shape=(len(captions), 3, SIDE, SIDE),
-            cond={"text": torch.from_numpy(tokens(captions))},
-            guidance=[ClassifierFree(guidance)],
-            observers=[_watching(progress, preview, self.calls(steps, guidance, sampler))],
-        )
+        words = torch.from_numpy(tokens(captions))
+        total = self.calls(steps, guidance, sampler)
+        with ExitStack() as stack:
+            network: nn.Module = self.network
+            if edges is not None:
+                card = self._edges(edges, len(captions), strength, window, mode)
+                network = stack.enter_context(host_of(network).attached([card]))
+            asked = denoiser(network, autocast=self.autocast)
+            run = sample(
+                asked,
+                _sampler(sampler),
+                _route(steps),
+                noise=PerSample(tuple(seeds)),
+                shape=(len(captions), 3, SIDE, SIDE),
+                cond={"text": words},
+                guidance=[ClassifierFree(guidance)],
+                observers=[_watching(asked, progress, preview, total)],
+            )
         return pictures(run.x)
+
+    def _edges(self, edges: NDArray, rows: int, strength: float, window: tuple[float, float], mode: str) -> Card:
+        """The control as it is to be used."""
+        if self.control is None:
+            raise UserError("no control is loaded", where="edges", remedy="load a model with a control")
+        if edges.shape != (rows, SIDE, SIDE) or not bool(((edges >= 0) & (edges <= 1)).all()):
+            raise UserError(
+                f"edges have shape {edges.shape}", where="edges", remedy=f"pass {(rows, SIDE, SIDE)} within 0..1"
+            )
+        if not 0 <= window[0] < window[1] <= 1:
+            raise UserError(
+                f"the window {window[0]:g} to {window[1]:g} is empty or leaves the run",
+                where="window",
+                remedy="let it rise within 0..1",
+            )
+        if mode not in ("balanced", "prompt", "control"):
+            raise UserError(f"the mode is {mode!r}", where="mode", remedy="choose balanced, prompt or control")
+        hint = torch.from_numpy(np.ascontiguousarray(edges, np.float32))[:, None]
+        return Card(self.control, {HINT: hint}, strength=Curve.window(*window, strength), **MODES[mode])
+
+
+def _route(steps: int) -> Grid:
+    if not 1 <= steps <= 1000:
+        raise UserError(f"{steps} steps", where="steps", remedy="take 1 to 1000")
+    return route(steps)
+
+
+def _sampler(name: str) -> Sampler:
+    if name not in SAMPLERS:
+        raise UserError(f"no sampler {name!r}", where="sampler", remedy=f"choose {', '.join(SAMPLERS)}")
+    return named(name)
 
 
 def pictures(x: Tensor) -> NDArray:
@@ -143,18 +199,17 @@ def values(rgb: NDArray) -> Tensor:
 
 
 def _watching(
-    progress: Callable[[int, int], None] | None, preview: Callable[[NDArray], None] | None, total: int
+    asked: Denoiser,
+    progress: Callable[[int, int], None] | None,
+    preview: Callable[[NDArray], None] | None,
+    total: int,
 ) -> Observer:
-    done = 0
-
     def observe(state: RunState, step: Step, tr: Transition | None) -> None:
-        nonlocal done
         if tr is None:
             return
-        done += len(tr.first.named)
         if preview is not None:
             preview(pictures(tr.first.guided.x0))
         if progress is not None:
-            progress(min(done, total), total)
+            progress(asked.spent.calls, total)
 
     return observe
