@@ -20,7 +20,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 class App:
     """One app.
 
-    domain       its domain; the page is served under ``/domain`` and alone by ``suite DOMAIN app``
+    domain       its domain; the page is served under ``/domain`` and alone by ``suite DOMAIN app``. The laboratory, which
+                 is no domain, stands here under its own name
     name         its name within the domain
     title, line  a title and one line for its card
     page         ``module:function``; the function takes the job runner and returns Gradio Blocks
@@ -89,12 +90,25 @@ APPS: Final = (
         picture="suite/pictures/medical_lesions.png",
         shows="A phantom brain before and after: a synthetic lesion in the white matter of the right picture.",
     ),
+    App(
+        domain="laboratory",
+        name="experiment",
+        title="Laboratory",
+        line="Compose process, head, sampler and guidance on laws whose exact answer is known, and see what happens.",
+        page="suite.laboratory.app:page",
+        operations="suite.laboratory.cli:OPERATIONS",
+        extra="",
+        needs=(),
+        picture="suite/pictures/laboratory_experiment.png",
+        shows="Paths of a diffusion run bend from a cloud of noise into the two half moons of a known law.",
+    ),
 )
 
 RECIPES: Final = {
     "medical/lesions": "domains.medical.lesions.train:train",
     "medical/lesion-reference": "domains.medical.lesions.train:reference",
     "image/shapes": "domains.image.control.train:train",
+    "image/shapes-edges": "domains.image.control.train:train_edges",
 }
 
 DOMAINS: Final = {

@@ -216,7 +216,7 @@ def _thing(k: int, pixels: NDArray, owner: NDArray, far: NDArray, near: NDArray)
     soft = np.where(mine & (near[k] < CLEAN), 1.0, soft).astype(np.float32)
     fit = best_fit(soft, np.ones_like(mine))
     if fit.error > WHOLE and (_grown(mine) & others).any():  # it touches others: they may hide a part of it
-        partly = best_fit(soft, ~(others | (_grown(others) & ~mine)))
+        partly = best_fit(soft, ~(others | (_grown(others) & ~mine)), reach=4)
         fit = partly if 2 * partly.error < fit.error else fit
     whole = mask_of(fit, SIDE)
     x0, y0, x1, y1 = _box(whole)

@@ -23,7 +23,6 @@ SMALLEST, LARGEST, STEP = 7.5, 18.5, 0.5  # sizes in pixels of a picture of 32
 TILTS: Final = (-20.0, -10.0, 0.0, 10.0, 20.0)
 UPRIGHT: Final = ("circle", "figure")
 SEEN: Final = 0.55  # share of a template that must count
-REACH: Final = 3  # pixels around the middle of the mask in which the centre is looked for
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,18 @@ def bank() -> Bank:
     return Bank(np.concatenate(which), all_flat, all_flat**2, all_flat.sum(1))
 
 
-def best_fit(soft: NDArray, counts: NDArray) -> Fit:
-    """The template nearest to a soft mask (S, S) in 0..1, over the pixels that count (S, S) bool."""
+def best_fit(soft: NDArray, counts: NDArray, reach: int = 2) -> Fit:
+    """The template nearest to a soft mask (S, S) in 0..1, over the pixels that count (S, S) bool.
+
+    reach   pixels around the middle of what is seen in which the centre is looked for
+    """
     known = bank()
     rows, columns = np.nonzero(soft > 0.5)
     middle_y, middle_x = (int((v.min() + v.max() + 1) // 2) for v in (rows, columns))
-    pad = WINDOW // 2 + REACH
+    pad = WINDOW // 2 + reach
     m = np.pad(np.where(counts, soft, 0).astype(np.float32), pad)
     w = np.pad(counts.astype(np.float32), pad)  # outside the picture nothing counts
-    shifts = [(dy, dx) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1)]
+    shifts = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
     top, left = middle_y + pad - WINDOW // 2, middle_x + pad - WINDOW // 2
     crops = np.stack([m[top + dy : top + dy + WINDOW, left + dx : left + dx + WINDOW] for dy, dx in shifts])
     weights = np.stack([w[top + dy : top + dy + WINDOW, left + dx : left + dx + WINDOW] for dy, dx in shifts])
