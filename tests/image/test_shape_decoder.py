@@ -138,9 +138,10 @@ def test_edge_agreement_forgives_one_pixel_and_no_more() -> None:
 
 
 def test_rates_have_an_interval_that_holds_the_truth() -> None:
-    rows = np.column_stack([np.random.default_rng(0).random(400) < 0.7, np.ones(400)]).astype(float)
-    rate = bootstrap(rows)
-    assert rate.low < 0.7 < rate.high and rate.high - rate.low < 0.12 and rate.cases == 400
+    rows = np.column_stack([np.arange(400) < 280, np.ones(400)]).astype(float)
+    rate, exact = bootstrap(rows), 2 * 1.96 * np.sqrt(0.7 * 0.3 / 400)
+    assert rate.low < rate.value < rate.high and rate.value == 0.7 and rate.cases == 400
+    assert rate.high - rate.low == pytest.approx(exact, rel=0.15)
 
 
 def test_diversity_is_none_for_one_picture_again_and_again(world: World) -> None:

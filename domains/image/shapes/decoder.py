@@ -214,7 +214,7 @@ def _thing(k: int, pixels: NDArray, owner: NDArray, far: NDArray, near: NDArray)
         rest = np.where(_grown(owner == j), np.minimum(rest, near[j]), rest)
     soft = np.where(_grown(mine), rest / np.maximum(rest + near[k], 1e-6), 0)
     soft = np.where(mine & (near[k] < CLEAN), 1.0, soft).astype(np.float32)
-    fit = best_fit(soft, np.ones_like(mine))
+    fit = best_fit(soft)
     if fit.error > WHOLE and (_grown(mine) & others).any():  # it touches others: they may hide a part of it
         partly = best_fit(soft, ~(others | (_grown(others) & ~mine)), reach=4)
         fit = partly if 2 * partly.error < fit.error else fit

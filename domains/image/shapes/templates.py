@@ -23,6 +23,7 @@ SMALLEST, LARGEST, STEP = 7.5, 18.5, 0.5  # sizes in pixels of a picture of 32
 TILTS: Final = (-20.0, -10.0, 0.0, 10.0, 20.0)
 UPRIGHT: Final = ("circle", "figure")
 SEEN: Final = 0.55  # share of a template that must count
+LEAST, MOST = 0.7, 3.0  # areas of the templates that are tried, in areas of what is seen: a part may be hidden
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Bank:
 
     which: NDArray
     flat: NDArray
-    square: NDArray
     area: NDArray
 
 
@@ -60,30 +60,40 @@ def bank() -> Bank:
         which.append(np.column_stack([np.full(len(grid), index), grid]))
         flat.append(made.reshape(len(grid), -1))
     all_flat = np.concatenate(flat)
-    return Bank(np.concatenate(which), all_flat, all_flat**2, all_flat.sum(1))
+    return Bank(np.concatenate(which), all_flat, all_flat.sum(1))
 
 
-def best_fit(soft: NDArray, counts: NDArray, reach: int = 2) -> Fit:
-    """The template nearest to a soft mask (S, S) in 0..1, over the pixels that count (S, S) bool.
+def best_fit(soft: NDArray, counts: NDArray | None = None, reach: int = 2) -> Fit:
+    """The template nearest to a soft mask (S, S) in 0..1.
 
+    counts  (S, S) bool, the pixels that count; None: all, and outside the picture there is nothing
     reach   pixels around the middle of what is seen in which the centre is looked for
     """
     known = bank()
     rows, columns = np.nonzero(soft > 0.5)
     middle_y, middle_x = (int((v.min() + v.max() + 1) // 2) for v in (rows, columns))
-    pad = WINDOW // 2 + reach
-    m = np.pad(np.where(counts, soft, 0).astype(np.float32), pad)
-    w = np.pad(counts.astype(np.float32), pad)  # outside the picture nothing counts
+    top, left = middle_y + reach, middle_x + reach  # in the padded picture: half a window before the middle
     shifts = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
-    top, left = middle_y + pad - WINDOW // 2, middle_x + pad - WINDOW // 2
-    crops = np.stack([m[top + dy : top + dy + WINDOW, left + dx : left + dx + WINDOW] for dy, dx in shifts])
-    weights = np.stack([w[top + dy : top + dy + WINDOW, left + dx : left + dx + WINDOW] for dy, dx in shifts])
-    crops, weights = crops.reshape(len(shifts), -1), weights.reshape(len(shifts), -1)
-    total = (np.where(counts, soft, 0) ** 2).sum()
-    error = total - 2 * known.flat @ crops.T + known.square @ weights.T  # (K, shifts)
-    seen = known.flat @ weights.T
-    share = np.where(seen >= SEEN * known.area[:, None], error / np.maximum(seen, 1e-6), np.inf)
+
+    def crops(values: NDArray) -> NDArray:
+        wide = np.pad(values.astype(np.float32), WINDOW // 2 + reach)
+        parts = [wide[top + dy : top + dy + WINDOW, left + dx : left + dx + WINDOW] for dy, dx in shifts]
+        return np.stack(parts).reshape(len(shifts), -1).T  # (W W, shifts)
+
+    shown = np.where(counts, soft, 0) if counts is not None else soft
+    area = float(shown.sum())
+    near = (known.area >= area * (LEAST if counts is None else 1.0)) & (known.area <= area * MOST)
+    near = near if near.any() else np.ones(len(near), bool)
+    flat, whole = known.flat[near], known.area[near][:, None]
+    error = (shown**2).sum() - 2 * flat @ crops(shown)  # (K, shifts)
+    if counts is None:
+        share = (error + (flat**2).sum(1)[:, None]) / whole
+    else:
+        weights = crops(counts)  # outside the picture nothing counts
+        seen = flat @ weights
+        share = np.where(seen >= SEEN * whole, (error + flat**2 @ weights) / np.maximum(seen, 1e-6), np.inf)
     k, s = np.unravel_index(int(share.argmin()), share.shape)
+    k = np.nonzero(near)[0][k]
     index, size, tilt, x, y = known.which[k]
     dy, dx = shifts[s]
     return Fit(
@@ -92,7 +102,7 @@ def best_fit(soft: NDArray, counts: NDArray, reach: int = 2) -> Fit:
         float(middle_x + dx + x),
         float(middle_y + dy + y),
         float(tilt),
-        float(max(share[k, s], 0)),
+        float(max(share.min(), 0)),
     )
 
 
