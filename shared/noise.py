@@ -148,43 +148,50 @@ class Brownian:
 
 def _increment(seed: int, lap: int, shape: Sequence[int], low: float, high: float, half: bool) -> Tensor:
     """A standard normal of a row: the path's step from `low` to `high`, or the bend half-way."""
-    middle = (low + high) / 2
-    first, bend, last = path(seed, lap, shape, [low, middle if half else high, high])
-    r, r_m, r_s = (math.exp(2 * at) for at in (low, middle, high))
+    r, r_s = math.exp(2 * low), math.exp(2 * high)
     if not half:
-        return (last - first) / math.sqrt(r_s - r)
-    part = (r_m - r) / (r_s - r)
-    return (bend - first - part * (last - first)) / math.sqrt((r_m - r) * (1 - part))
+        terms, scale = [(1.0, high), (-1.0, low)], 1 / math.sqrt(r_s - r)
+    else:
+        middle = (low + high) / 2
+        r_m = math.exp(2 * middle)
+        part = (r_m - r) / (r_s - r)
+        terms, scale = [(1.0, middle), (part - 1, low), (-part, high)], 1 / math.sqrt((r_m - r) * (1 - part))
+    share: dict[int, float] = {}
+    for factor, at in terms:
+        for node, weight in path(at).items():
+            share[node] = share.get(node, 0.0) + scale * factor * weight
+    total = torch.zeros(shape, dtype=torch.float64)
+    for node, weight in share.items():
+        if weight:
+            total.add_(torch.randn(shape, generator=stream(seed, lap, f"path {node}")), alpha=weight)
+    return total
 
 
-def path(seed: int, lap: int, shape: Sequence[int], log_snr: Sequence[float]) -> list[Tensor]:
-    """W at some log-SNR (-inf: W = 0), float64: halved DEPTH times by Brownian bridges, straight below that."""
-    drawn: dict[int, Tensor] = {}
+def path(log_snr: float) -> dict[int, float]:
+    """W at a log-SNR as a sum of independent normals, node -> weight: halved DEPTH times by Brownian bridges, straight
+    below that; W = 0 at -inf."""
+    if log_snr == -math.inf:
+        return {}
+    low, high, r, r_end = -LIMIT, LIMIT, math.exp(-2 * LIMIT), math.exp(2 * LIMIT)
+    left = {-1: math.sqrt(r)}
+    right = {-1: math.sqrt(r), 0: math.sqrt(r_end - r)}
+    node = 1
+    for _ in range(DEPTH):
+        middle = (low + high) / 2
+        r_m = math.exp(2 * middle)
+        part = (r_m - r) / (r_end - r)
+        bend = _between(left, right, part) | {node: math.sqrt((r_m - r) * (1 - part))}
+        if log_snr < middle:
+            high, r_end, right, node = middle, r_m, bend, 2 * node
+        else:
+            low, r, left, node = middle, r_m, bend, 2 * node + 1
+    return _between(left, right, (math.exp(2 * log_snr) - r) / (r_end - r))
 
-    def normal(node: int) -> Tensor:
-        if node not in drawn:
-            drawn[node] = torch.randn(shape, generator=stream(seed, lap, f"path {node}")).double()
-        return drawn[node]
 
-    def value(at: float) -> Tensor:
-        if at == -math.inf:
-            return torch.zeros(shape, dtype=torch.float64)
-        low, high, r, r_end = -LIMIT, LIMIT, math.exp(-2 * LIMIT), math.exp(2 * LIMIT)
-        left = math.sqrt(r) * normal(-1)
-        right = left + math.sqrt(r_end - r) * normal(0)
-        node = 1
-        for _ in range(DEPTH):
-            middle = (low + high) / 2
-            r_m = math.exp(2 * middle)
-            part = (r_m - r) / (r_end - r)
-            bend = torch.lerp(left, right, part) + math.sqrt((r_m - r) * (1 - part)) * normal(node)
-            if at < middle:
-                high, r_end, right, node = middle, r_m, bend, 2 * node
-            else:
-                low, r, left, node = middle, r_m, bend, 2 * node + 1
-        return torch.lerp(left, right, (math.exp(2 * at) - r) / (r_end - r))
-
-    return [value(at) for at in log_snr]
+def _between(left: dict[int, float], right: dict[int, float], part: float) -> dict[int, float]:
+    return {
+        node: (1 - part) * left.get(node, 0.0) + part * right.get(node, 0.0) for node in (*left, *(right.keys() - left))
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- wrappers

@@ -6,21 +6,24 @@ import pytest
 import torch
 
 import shared.samplers.ddim as ddim
-from shared.denoiser import Denoiser, eps_head, x0_head
+from shared.denoiser import Denoiser, Query, eps_head, x0_head
 from shared.grid import Grid, own_times
 from shared.noise import Recorded
-from shared.oracle import Oracle
-from shared.process import Process, mean_reverting, residual_shift, vp
-from shared.sample import cost, sample
-from shared.samplers.ddim import DDIM, PLMS, DPMpp
+from shared.oracle import Oracle, gaussian
+from shared.process import Process, edm, mean_reverting, residual_shift, vp
+from shared.run import Sampler
+from shared.sample import Ask, cost, sample
+from shared.samplers.ddim import DDIM, PLMS, DPMpp, kept
+from shared.samplers.langevin import Langevin
+from shared.samplers.single_step import SingleStep
 from tests.shared.worlds import MIXTURE
 
 B = 5
-X, Z, Y = (torch.randn(B, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3))
+X, Z, Y, HALF = (torch.randn(B, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(4))
 
 
-def one_step(process: Process, sampler: DDIM, t: float, s: float, y: torch.Tensor | None = None) -> torch.Tensor:
-    noise = Recorded({(1, "step"): Z})
+def one_step(process: Process, sampler: Sampler, t: float, s: float, y: torch.Tensor | None = None) -> torch.Tensor:
+    noise = Recorded({(1, "step"): Z, (1, "half"): HALF, (1, "langevin 0"): HALF})
     return sample(Oracle(MIXTURE, process), sampler, own_times(process, [t, s]), noise=noise, x=X, y=y).x
 
 
@@ -128,3 +131,95 @@ def test_constant_prediction_is_integrated_exactly_by_any_number_of_steps() -> N
             grid = own_times(process, torch.linspace(0.9, 0.1, steps + 1, dtype=torch.float64))
             got = sample(denoiser, sampler, grid, noise=Recorded({}), x=X, y=Y).x
             torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_eta_is_that_of_ddim_and_of_euler_ancestral(eta: float) -> None:
+    """Song et al. 2021, eq. 16 on a VP process; k-diffusion's sigma_up and sigma_down on a VE one."""
+    process = vp("linear")
+    t, s = process.at(600.0), process.at(550.0)
+    bar, before, x0 = t.a**2, s.a**2, clean(process, 600.0)
+    std = eta * ((1 - before) / (1 - bar) * (1 - bar / before)).sqrt()
+    wanted = before.sqrt() * x0 + (1 - before - std**2).sqrt() * (X - bar.sqrt() * x0) / (1 - bar).sqrt() + std * Z
+    got = one_step(process, DDIM("ancestral", eta=eta), 600.0, 550.0)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+    high, low = 3.0, 1.7
+    up = min(low, eta * (low**2 * (high**2 - low**2) / high**2) ** 0.5)
+    down = (low**2 - up**2) ** 0.5
+    wanted = X + (X - clean(edm(), high)) / high * (down - high) + up * Z
+    got = one_step(edm(), DDIM("ancestral", eta=eta), high, low)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("noisy", [False, True], ids=["3M", "3M SDE"])
+def test_third_order_filter_is_the_published_formula(noisy: bool) -> None:
+    """Lu et al. 2022 (3M) and k-diffusion's 3M SDE on uneven steps, H = h or 2 h."""
+    process, times = vp("angle"), (0.9, 0.7, 0.45, 0.3)
+    a, b, c, s = (process.at(t) for t in times)
+    m2, m1, m0 = (clean(process, t, X + i) for i, t in enumerate(times[:3]))
+    sampler = DDIM("ancestral" if noisy else 0.0, DPMpp(3))
+    law = sampler.law(c, s, own_times(process, times), {})
+    pred = Oracle(MIXTURE, process).predict(X + 2, c, {"main": Query(None)})["main"]
+    used, new = DPMpp(3)(pred, c, s, kept(2, x0=[m1, m2], log_snr=[b.log_snr, a.log_snr]), law)
+    torch.testing.assert_close(pred.x0, m0)
+    h = s.log_snr - c.log_snr
+    r0, r1 = (c.log_snr - b.log_snr) / h, (b.log_snr - a.log_snr) / h
+    d0, d1 = (m0 - m1) / r0, (m1 - m2) / r1
+    first, second = d0 + (d0 - d1) * r0 / (r0 + r1), (d0 - d1) / (r0 + r1)
+    H = 2 * h if noisy else h
+    p2 = torch.expm1(-H) / H + 1
+    wanted = -torch.expm1(-H) * m0 + p2 * first - (p2 / H - 0.5) * second  # times a_s, the change of x
+    torch.testing.assert_close(law.k_x0 / s.a * used.x0, wanted, rtol=0, atol=1e-11)
+    assert sorted(new) == ["log_snr 0", "log_snr 1", "x0 0", "x0 1"]
+
+
+def test_single_steps_are_those_of_k_diffusion() -> None:
+    """DPM++ SDE (eta 1, r 1/2) and DPM-Solver++ 2S on a VE process."""
+    high, low = torch.tensor(3.0, dtype=torch.float64), torch.tensor(1.7, dtype=torch.float64)
+    middle = (high * low).sqrt()
+    x0 = clean(edm(), 3.0)
+
+    def down(to: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        up = (to**2 * (high**2 - to**2) / high**2).sqrt()
+        return (to**2 - up**2).sqrt(), up
+
+    part = (1 / middle**2 - 1 / high**2) / (1 / low**2 - 1 / high**2)  # of the path's time 1 / sigma^2
+    sd, su = down(middle)
+    x_2 = sd / high * X - (sd / high - 1) * x0 + su * (part.sqrt() * Z + (1 - part).sqrt() * HALF)
+    x0_2 = clean(edm(), middle.item(), x_2)
+    sd, su = down(low)
+    wanted = sd / high * X - (sd / high - 1) * x0_2 + su * Z
+    got = one_step(edm(), SingleStep("ancestral"), high.item(), low.item())
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-11)
+    x0_2 = clean(edm(), middle.item(), middle / high * X + (1 - middle / high) * x0)
+    wanted = low / high * X + (1 - low / high) * x0_2
+    torch.testing.assert_close(one_step(edm(), SingleStep(), high.item(), low.item()), wanted, rtol=0, atol=1e-11)
+
+
+def test_langevin_corrections_are_those_of_song() -> None:
+    """x + e score + sqrt(2 e) z with e = 2 (snr |z| / |score|)^2, then the predictor."""
+    process, t, s, snr = vp("angle"), 0.6, 0.5, 0.16
+    at = process.at(t)
+    score = (at.a * clean(process, t) - X) / at.sigma**2
+    norms = 2 * (snr * HALF.norm(dim=1, keepdim=True) / score.norm(dim=1, keepdim=True)) ** 2
+    for rule, e in (("norms", norms), ("level", 2 * (snr * at.sigma) ** 2)):
+        walked = X + e * score + (2 * e).sqrt() * HALF
+        noise = Recorded({(1, "step"): Z})
+        grid = own_times(process, [t, s])
+        wanted = sample(Oracle(MIXTURE, process), DDIM("ancestral"), grid, noise=noise, x=walked).x
+        got = one_step(process, Langevin(snr, rule=rule), t, s)  # type: ignore[arg-type]
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+def test_in_many_dimensions_both_rules_of_langevin_walk_alike() -> None:
+    process = vp("angle")
+    at, rows, size = process.at(0.3), 64, 300
+    truth = gaussian(torch.zeros(size), torch.diag(torch.cat([torch.ones(4), torch.full((size - 4,), 1e-6)])))
+    denoiser = Oracle(truth, process)
+    eps = torch.randn(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = process.join(truth.draw(rows, 1), eps, at)
+    pred = Ask(denoiser, noise=Recorded({}))(x, at).guided
+    z = torch.randn(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    published = (z.norm(dim=1) / pred.score.norm(dim=1)).mean()
+    assert abs(published / at.sigma - 1) < 0.02
