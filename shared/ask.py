@@ -48,6 +48,8 @@ class Ask:
         with torch.set_grad_enabled(through):
             x_in = x.detach().requires_grad_() if through else x
             named = self._predict(x_in, at, acting)
+            if through:  # evaluated here, where the graph is recorded
+                named = {name: p if p.pair else p.with_x0(p.x0) for name, p in named.items()}
             pred = named[MAIN]
             for name, g in acting:
                 pred = g.combine(named, pred, step, self._own(name))

@@ -144,7 +144,7 @@ class Point:
     def unbind(self) -> tuple[Point, ...]:
         """One point for each entry along the first axis; they share what the whole computes at once."""
         columns = zip(*(value.unbind(0) for value in (self.t, self.a, self.b, self.sigma)), strict=True)
-        points = tuple(Point(*row, partial(self._slope, i)) for i, row in enumerate(columns))
+        points = tuple(Point(t, a, b, sigma, partial(self._slope, i)) for i, (t, a, b, sigma) in enumerate(columns))
         shared: dict[str, Sequence[Any]] = {"log_snr": self.log_snr.unbind(0)}
         if self.t.ndim == 1:
             noiseless, signalless = self.sigma == 0, self.a == 0
@@ -157,8 +157,8 @@ class Point:
     def rows(self, which: Sequence[int]) -> Point:
         """The point of some rows of the batch, of a point with one time a row."""
         index = torch.as_tensor(which)
-        columns = (value[index] for value in (self.t, self.a, self.b, self.sigma))
-        return Point(*columns, lambda: (self.da[index], self.db[index], self.dsigma[index]))
+        t, a, b, sigma = (value[index] for value in (self.t, self.a, self.b, self.sigma))
+        return Point(t, a, b, sigma, lambda: (self.da[index], self.db[index], self.dsigma[index]))
 
     def _slope(self, i: int) -> Slopes:
         da, db, dsigma = self._slopes

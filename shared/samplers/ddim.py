@@ -146,8 +146,13 @@ class DDIM:
         if self.filter is not None:
             pred, own = self.filter(pred, step.t, step.s, own, law)
         k_x, k_x0, std = law.numbers
-        shifted = process.shifted(x, step.t, pred.y)
-        mean = process.shifted(lin((k_x, shifted), (k_x0, pred.x0)), step.s, pred.y, sign=-1)
+        clean = []
+        for k, value in pred.times(k_x0):
+            if value is pred.shifted:  # what the head takes from the state joins what the step keeps of it
+                k_x = k_x + k
+            else:
+                clean.append((k, value))
+        mean = process.shifted(lin((k_x, pred.shifted), *clean), step.s, pred.y, sign=-1)
         if step.noise is None:
             return Transition(mean, mean, None, None, asked, own)
         return Transition(lin((1.0, mean), (std, step.noise)), mean, law.std, step.noise, asked, own)
@@ -200,7 +205,7 @@ class DPMpp:
         new = kept(max(self.length - 1, 1), x0=x0, log_snr=at)
         if len(x0) == 1:
             return pred, new
-        return pred.with_x0(lin(*zip(_extrapolated(at, s, law), x0, strict=True))), new
+        return pred.mixed(_extrapolated(at, s, law), x0), new
 
 
 def _extrapolated(at: list[Tensor], s: Point, law: Law) -> list[Number]:

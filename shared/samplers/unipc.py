@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from shared.denoiser import Prediction
-from shared.process import Point, lin
+from shared.process import Point
 from shared.run import Law, Own
 from shared.samplers.ddim import kept, recalled
 
@@ -64,7 +64,7 @@ class UniPC:
             gain = law.k_x / law.k_x0 * own["k_x0"]
             moved = [corrected[-1], *(c - p for c, p in zip(corrected[:-1], predicted, strict=True))]
             weights = [w + gain * m for w, m in zip(weights, moved, strict=True)]
-        return pred.with_x0(lin(*zip(weights, x0, strict=True))), new
+        return pred.mixed(weights, x0), new
 
     def _weights(self, at: list[Tensor], to: Tensor, left: Tensor, *, arrived: bool = False) -> list[Tensor]:
         """Weights of the predictions at log-SNR `at` (newest first; then the one at `to` if arrived), summing to 1.
