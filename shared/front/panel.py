@@ -12,6 +12,7 @@ input becomes a sentence in the status, never a traceback.
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,12 +46,14 @@ def run_panel(
     inputs: Sequence[Any] = (),
     values: Callable[..., Mapping[str, Any]] | None = None,
     preview: Callable[[Any], Sequence[Any]] | None = None,
+    files_in: Any = None,
 ) -> Panel:
     """Run and Stop buttons, a status and the files, connected to the job runner, in the current Gradio Blocks.
 
     results   components that show the outcome; ``draw(outcome)`` gives one value for each
     inputs    the page's own components; ``values(*held)`` turns what they hold into values by option name
     preview   draws what the work passed to ``report(preview=...)`` while it runs, one value for each of ``results``
+    files_in  a container of the page for the files; None: they come under the status
     """
     import gradio as gr
 
@@ -59,7 +62,8 @@ def run_panel(
             run = gr.Button("Run", variant="primary", elem_id="run")
             stop = gr.Button("Stop", interactive=False, elem_id="stop")
         status = gr.HTML(_words("Ready."), elem_id="status")
-    files = gr.File(label="Files", file_count="multiple", interactive=False, visible=False, elem_id="files")
+    with files_in or contextlib.nullcontext():
+        files = gr.File(label="Files", file_count="multiple", interactive=False, visible=False, elem_id="files")
     unchanged = [gr.skip() for _ in results]
     count = len(controls.components)
 
