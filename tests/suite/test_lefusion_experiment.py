@@ -88,7 +88,10 @@ def test_texture_control_is_asked_of_the_shipped_model_with_every_preset(monkeyp
             }
         }
 
+        asked: ClassVar[list[Any]] = []
+
         def fill(self, fills: Any, contrasts: Any, **options: Any) -> list[np.ndarray]:
+            self.asked.append((len(fills), options["tolerance"]))
             return [np.full_like(f.unit, (int(np.argmax(f.texture["FLAIR"])) + 0.5) / 8 - 1) for f in fills]
 
     monkeypatch.setattr(lefusion.LesionModel, "from_pretrained", lambda: Listening())
@@ -99,6 +102,11 @@ def test_texture_control_is_asked_of_the_shipped_model_with_every_preset(monkeyp
     )
     found = lefusion.textures([0, 1, 2, 3, 4])
     assert found["nearest"] == Interval(1.0, 1.0, 1.0) and found["correlation"].value == pytest.approx(1)
+    assert found["guided_nearest"] == Interval(1.0, 1.0, 1.0)
+    plain = [count for count, tolerance in Listening.asked if tolerance is None]
+    guided = [tolerance for _, tolerance in Listening.asked if tolerance is not None]
+    assert plain == [12] * 5  # the claim is measured on the plain method
+    assert len(guided) == 5 and all(0 < one["FLAIR"] < one["T1"] for one in guided)
     assert (
         found["nearest_shuffled"].value < 0.7 and found["lesions"] == 60 and found["baseline"] == pytest.approx(1 / 3)
     )

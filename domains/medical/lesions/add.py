@@ -114,12 +114,14 @@ def vary(
     steps: int = 60,
     jump: int = 2,
     repeats: int = 2,
+    texture_guidance: float = 0.0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Variation:
     """One variation. The same seed gives the same lesions; an empty mask gives the scan itself.
 
     texture    contrast -> wanted histogram (16,), jittered by 10 % of each bin as in the paper
     reference  what the quality report compares with; without it no report is made and nothing drawn again
+    texture_guidance   0 the plain method, to 1: how closely the histograms are followed (see `tolerances`)
     """
     rng = np.random.default_rng(seed)
     asked = {name: jittered(np.asarray(texture[name]), rng) for name in prepared.contrasts}
@@ -127,13 +129,20 @@ def vary(
     reports: dict[int, list[LesionReport]] = {}
     todo, redraws = list(range(len(prepared.sites))), 0
     calls = model.calls(steps, jump, repeats)
+    within = tolerances(prepared.contrasts, texture_guidance, reference)
     for attempt in range(REDRAWS + 1):
         for done, site in enumerate(todo):
             note = f"lesion site {done + 1} of {len(todo)}" + (f", drawn again ({attempt})" if attempt else "")
             said = _progress(progress, done * calls, len(todo) * calls, note)
             fill = Fill(prepared.units(site), prepared.patch_masks[site], asked, _site_seed(seed, site, attempt))
             (made[site],) = model.fill(
-                [fill], prepared.contrasts, steps=steps, jump=jump, repeats=repeats, progress=said
+                [fill],
+                prepared.contrasts,
+                steps=steps,
+                jump=jump,
+                repeats=repeats,
+                tolerance=within,
+                progress=said,
             )
             if reference is not None:
                 reports[site] = _reports(prepared, site, made[site], asked, reference)
@@ -144,6 +153,22 @@ def vary(
     values = {name: _pasted(prepared, name, made) for name in prepared.contrasts}
     every = tuple(one for site in sorted(reports) for one in reports[site])
     return Variation(values, asked, seed, every, redraws)
+
+
+def tolerances(
+    contrasts: Sequence[str], texture_guidance: float, reference: Reference | None = None
+) -> dict[str, float] | None:
+    """How far the histogram of a lesion may lie from the one asked for before it is pulled, by contrast; None for 0.
+
+    The scale is the farthest that real lesions lie from their own preset, which the quality report lets pass. The first
+    contrast, by which presets are named, comes within 1 - texture_guidance of it, the others within half as much less:
+    a preset is one lesion of one scan, and what is bright in FLAIR is not always as dark in the T1 of another.
+    """
+    if texture_guidance == 0:
+        return None
+    limit = (reference or Reference.load()).distance_limit
+    give = {name: texture_guidance / (1 if name == contrasts[0] else 2) for name in contrasts}
+    return {name: (1 - part) * limit[name] for name, part in give.items()}
 
 
 def _progress(

@@ -59,9 +59,11 @@ def texture_control(
     steps: int = 60,
     contrasts: Sequence[str] = CONTRASTS,
     batch: int = 20,
+    tolerance: Mapping[str, float] | None = None,
 ) -> TextureControl:
     """Ask for every preset on every scan `repeats` times.
 
+    tolerance   of the guidance towards the histogram, by contrast; None is the plain method
     scans   (unit (3, D, H, W), mask (D, H, W)) of one size each;  presets  name -> contrast -> (16,)
     """
     fills = [
@@ -74,7 +76,7 @@ def texture_control(
     first_contrast = contrasts[0]
     for first in range(0, len(fills), batch):
         some = fills[first : first + batch]
-        patches = model.fill([fill for _, fill in some], contrasts, steps=steps)
+        patches = model.fill([fill for _, fill in some], contrasts, steps=steps, tolerance=tolerance)
         made += [
             histogram(patch[CONTRASTS.index(first_contrast)], fill.mask)
             for patch, (_, fill) in zip(patches, some, strict=True)

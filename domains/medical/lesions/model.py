@@ -5,12 +5,12 @@ everything outside the lesion is the real scan noised to that level (RePaint wit
 the network is preconditioned (Karras et al. 2022: inputs and targets of unit size at every level) instead of saying
 eps; the error is squared, for its optimum is the exact mean; the loss is divided by the lesion's size; the network
 sees the mask and learns, with less weight, from the scan around it too (a lesion is a few hundred voxels of a patch of
-thousands); and the scan is pasted back exactly.
+thousands); and the scan is pasted back exactly. A guidance may pull the lesion's values towards the asked histogram.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,21 @@ from shared import checkpoints
 from shared.denoiser import Denoiser, edm_head
 from shared.grid import Grid, grid
 from shared.guidance.clamp import Clamp
+from shared.guidance.histogram import HistogramTransport
 from shared.guidance.known_region import KnownRegion
 from shared.networks.onednn import prefer_onednn
 from shared.networks.unet import UNetConfig
 from shared.noise import PerSample
 from shared.precision import fast_dtype
 from shared.process import Process, vp
-from shared.run import Observer, RunState, Step, Transition
+from shared.run import Guidance, Observer, RunState, Step, Transition
 from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM
 
 RECIPE = "medical/lesions"
 LEVELS = 300
 DATA_STD = 0.35  # of a patch in network units
+LESION_STD = 0.1  # of the values inside one lesion
 WEIGHTS = Path(__file__).parent / "checkpoints" / "lesions.safetensors"
 SAMPLER = DDIM("ancestral")
 
@@ -112,10 +114,13 @@ class LesionModel:
         steps: int = 60,
         jump: int = 2,
         repeats: int = 2,
+        tolerance: Mapping[str, float] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[NDArray]:
         """Patches (3, D, H, W) with a lesion inside each mask; all of one size, made in one batch.
 
+        tolerance   contrast -> distance of made and asked histogram (1-Wasserstein, network units) beyond which the
+                    lesion's values are pulled; None is the plain method
         progress(calls so far, calls in all) is called between network calls and may raise to cancel.
         """
         known = torch.from_numpy(np.stack([fill.unit for fill in fills]))
@@ -127,6 +132,11 @@ class LesionModel:
             "presence": torch.from_numpy(np.stack([v[1] for v in vectors])),
             "lesion": inside.float(),
         }
+        pull: list[Guidance] = []
+        if tolerance is not None:
+            wanted = cond["histogram"].unflatten(1, (len(CONTRASTS), BINS))
+            within = torch.tensor([tolerance.get(name, 0.0) for name in CONTRASTS])
+            pull = [HistogramTransport(wanted, inside, tolerance=within, spread=LESION_STD)]
         plan = route(steps, jump, repeats)
         run = sample(
             self.denoiser,
@@ -135,7 +145,7 @@ class LesionModel:
             noise=PerSample(tuple(fill.seed for fill in fills)),
             shape=known.shape,
             cond=cond,
-            guidance=[Clamp(-1, 1), KnownRegion(known, ~(inside & present))],
+            guidance=[Clamp(-1, 1), *pull, KnownRegion(known, ~(inside & present))],
             observers=[_counting(progress, plan.steps)] if progress else [],
         )
         return [row.numpy() for row in run.x]

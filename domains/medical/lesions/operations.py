@@ -45,6 +45,12 @@ class AddLesions(Settings):
         examples=PRESETS,
         help="How bright: a preset learned from real lesions, or own histograms {contrast: 16 shares}.",
     )
+    texture_guidance: float = option(
+        0.9,
+        low=0,
+        high=1,
+        help="How closely the asked texture is followed: 0 as the network does by itself, 1 exactly.",
+    )
     count: int = option(1, low=1, high=20, unit="variations", help="How many variations to make.")
     seed: int = option(0, kind="seed", help="Same seed, same lesions; variation k uses seed + k.")
     anywhere: bool = option(False, advanced=True, help="Allow lesion voxels outside the brain.")
