@@ -19,6 +19,7 @@ OWN = {
     "models": Lazy("suite.models:command", "The checkpoints that ship with the suite, and their cards."),
     "papers": Lazy("suite.papers:command", "The fifty papers: what each gives, its claim, the measured verdict."),
     "train": Lazy("suite.train:command", "Make a checkpoint again from its recipe."),
+    "batch": Lazy("suite.batch:command", "Run one operation over a list of settings, on this machine or on many."),
     "doctor": Lazy("suite.doctor:command", "Check this installation and say how to mend it."),
 }
 

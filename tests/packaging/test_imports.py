@@ -61,7 +61,7 @@ def test_probe_sees_a_heavy_import_inside_a_function() -> None:
     assert "scipy.signal" in loaded_by("def f():\n    import scipy.signal\nf()")
 
 
-@pytest.mark.parametrize("arguments", [[], ["hub"], ["doctor"], ["papers"], ["train"], ["medical"]])
+@pytest.mark.parametrize("arguments", [[], ["hub"], ["doctor"], ["papers"], ["train"], ["batch"], ["medical"]])
 def test_help_loads_neither_torch_nor_gradio(arguments: list[str]) -> None:
     loaded = loaded_by(
         f"import sys; sys.argv = {['suite', *arguments, '--help']!r}; from suite.cli import main; main()"
