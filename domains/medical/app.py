@@ -7,7 +7,7 @@ from typing import Any, Final
 import gradio as gr
 
 from domains.medical.lesions.operations import ADD, PRESETS, RESEARCH_USE, AddLesions
-from domains.medical.page import handlers, words
+from domains.medical.page import handlers, replay, words
 from domains.medical.page.results import MODES
 from domains.medical.page.viewer import HERE, TOOLS, component
 from domains.medical.planes import CONVENTIONS, PLANES
@@ -31,7 +31,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
         gr.HTML(f'<p class="research-use">{RESEARCH_USE}</p>', elem_id="notice")
         visit = gr.State(None, time_to_live=KEPT, delete_callback=handlers.forget)
         result = gr.State(None, time_to_live=KEPT, delete_callback=handlers.forget)
-        parts = handlers.Parts(visit=visit, result=result)
+        parts = handlers.Parts(visit=visit, result=result, moment=gr.Number(0, visible=False))
         with gr.Row(elem_classes="lesion-page"):
             with gr.Column(scale=5, min_width=340):
                 _scan(parts)
@@ -40,6 +40,13 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 texture, own_texture = _texture()
                 wanted = {option.name for option in AddLesions.options()} - BY_THE_PAGE
                 controls = Controls(AddLesions, only=wanted)
+                with gr.Accordion("Settings of an earlier run", open=False):
+                    gr.Markdown(words.REPLAY, elem_classes="option-help")
+                    earlier = gr.File(
+                        label="Sidecar", file_types=list(replay.SUFFIXES), height=110, elem_id="earlier-settings"
+                    )
+                replayed = gr.HTML("", elem_id="replayed")
+                replay.connect(earlier, replayed, texture, controls, visit)
                 panel = run_panel(
                     ADD,
                     controls,

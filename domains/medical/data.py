@@ -32,6 +32,7 @@ MIN_SPACING_MM, MAX_SPACING_MM = 0.005, 50.0
 # A whole-body CT of 512 x 512 x 2000 in int16 has 1 GiB.
 MAX_BYTES = 4 * 2**30
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, metre, millimetre, micrometre
+_MOST_EXTENSION = 16 * 2**20  # bytes; a provenance record has a few thousand
 _RESAVE = "export the scan again as one NIfTI file (.nii or .nii.gz)"
 
 
@@ -176,6 +177,30 @@ def read_labels(path: str | Path, like: Volume) -> NDArray:
             )
         out[..., k] = whole
     return out
+
+
+def read_extensions(path: str | Path) -> list[tuple[int, bytes]]:
+    """Code and body of every header extension of a NIfTI file, within its first 16 MiB; UserError when it is none."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            stream = gzip.GzipFile(fileobj=file) if zipped else file
+            header = _read_header(stream, str(path))
+            stream.seek(header["sizeof_hdr"].item())
+            block = stream.read(_MOST_EXTENSION)
+    except (EOFError, zlib.error, OSError) as error:
+        raise UserError("the file is damaged or cannot be read", where=str(path), remedy=_RESAVE) from error
+    order = "little" if header.endianness == "<" else "big"
+    found, at = [], 4 if block[:1] not in (b"", b"\0") else len(block)
+    while at + 8 <= len(block):
+        size, code = (int.from_bytes(block[at + k : at + k + 4], order) for k in (0, 4))
+        if size < 16 or at + size > len(block) or at + size > float(header["vox_offset"]):
+            break
+        found.append((code, block[at + 8 : at + size].rstrip(b"\0")))
+        at += size
+    return found
 
 
 def make_volume(

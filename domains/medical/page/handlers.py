@@ -1,10 +1,14 @@
-"""What the page does when something is pressed, moved, painted or uploaded. Every handler is private to the page."""
+"""What the page does when something is pressed, moved, painted or uploaded. Every handler is private to the page.
+
+The browser numbers what it asks for. Handlers of one visitor run side by side, and a slow one may end after another
+that was asked later: what it drew is dropped then, what it changed (the mask, the scan) stays.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -23,6 +27,11 @@ from shared.front.operation import Outcome
 PRIVATE: Final[dict[str, Any]] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 4}
 LEFT_ALONE: Final = "the page was left alone for too long and has let go of the scan"
 LATEST: Final[dict[str, Any]] = {**PRIVATE, "trigger_mode": "always_last"}
+# Runs in the browser when something is asked for: the first input becomes its number.
+NUMBERED: Final = """(...held) => {
+  window.lesionMoment = (window.lesionMoment || 0) + 1;
+  return [window.lesionMoment, ...held.slice(1, %d)];
+}"""
 
 
 @dataclass(eq=False)
@@ -31,6 +40,7 @@ class Parts:
 
     visit: Any
     result: Any
+    moment: Any
     files: list[Any] = field(default_factory=list)
     slices: list[Any] = field(default_factory=list)
     loaded: Any = None
@@ -121,42 +131,40 @@ def connect(blocks: gr.Blocks, parts: Parts, panel: Any) -> None:
         forget(here.pop(str(request.session_hash), None))
         forget(given.pop(str(request.session_hash), None))
 
-    def show_result(request: gr.Request, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+    def show_result(
+        request: gr.Request, moment: float, visit: Visit | None, result: Result | None, *held: Any
+    ) -> list[Any]:
         if result is not None:
             given[str(request.session_hash)] = result
-        return _reported(_alive(visit), result, held)
+        return _reported(moment, _alive(visit), result, held)
+
+    def asked(event: Any, handler: Any, extra: Sequence[Any], outputs: Sequence[Any], how: Mapping[str, Any]) -> None:
+        """Connect an event to a handler (moment, visit, result, *look, *result_view, *extra)."""
+        inputs = [*everything, *extra]
+        event(handler, inputs, list(outputs), js=NUMBERED % len(inputs), **how)
 
     opened = [*parts.look, parts.preset, parts.loaded, parts.drawn, parts.before, parts.after]
     result_view = [parts.mode, parts.variation, parts.outlined]
     blocks.load(start, None, [parts.visit, *opened], **PRIVATE)
     blocks.unload(leave)
+    everything = [parts.moment, parts.visit, parts.result, *parts.look, *result_view]
     for file in parts.files:
-        file.change(_load, [parts.visit, *parts.files], [parts.visit, parts.result, *opened], **PRIVATE)
-
-    everything = [parts.visit, parts.result, *parts.look, *result_view]
+        asked(file.change, _load, parts.files, [parts.visit, parts.result, *opened], PRIVATE)
     steering = [*parts.slices, parts.width, parts.level, parts.opacity, parts.convention, parts.main]
-    for part in (*steering, parts.tool, parts.brush):
-        part.input(_draw, everything, parts.pictures, **LATEST)
-    painted_on = [parts.visit, parts.drawn, *parts.slices, *parts.pictures]
+    for part in (*steering, parts.tool, parts.brush, *result_view):
+        asked(part.input, _draw, (), parts.pictures, LATEST)
+    moving = [*parts.slices, *parts.pictures]
     for viewer in (parts.before, parts.after):
-        viewer.select(_select, everything, [parts.visit, *parts.slices, *parts.pictures], **LATEST)
-    parts.before.input(_paint, [*everything, parts.inside], painted_on, **LATEST)
-    window = [parts.preset, parts.width, parts.level]
-    parts.contrast.input(_contrast, everything, [*window, *parts.pictures], **LATEST)
-    parts.preset.input(_preset, [parts.preset, *everything], [parts.width, parts.level, *parts.pictures], **LATEST)
-    for part in result_view:
-        part.input(_draw, everything, parts.pictures, **LATEST)
+        asked(viewer.select, _select, (), moving, LATEST)
+    asked(parts.before.input, _paint, [parts.inside], [parts.visit, parts.drawn, *moving], LATEST)
+    window = [parts.width, parts.level, *parts.pictures]
+    asked(parts.contrast.input, _contrast, (), [parts.preset, *window], LATEST)
+    asked(parts.preset.input, _preset, [parts.preset], window, LATEST)
     edits = {parts.ball: "ball", parts.undo: "undo", parts.clear: "clear", parts.restore: "restore"}
     for button, what in edits.items():
-        edit = _edit(what)
-        button.click(edit, [*everything, parts.inside], [parts.visit, parts.drawn, parts.before], **PRIVATE)
-    report = [parts.variation, *parts.slices, *parts.pictures, parts.figures, parts.quality, parts.domain]
-    parts.result.change(
-        show_result,
-        [parts.visit, parts.result, *parts.look, *result_view],
-        [*report, parts.command, parts.sidecar],
-        **PRIVATE,
-    )
+        asked(button.click, _edit(what), [parts.inside], [parts.visit, parts.drawn, parts.before], PRIVATE)
+    report = [parts.variation, parts.figures, parts.quality, parts.domain, parts.command, parts.sidecar, *moving]
+    asked(parts.result.change, show_result, (), report, PRIVATE)
 
 
 def _alive(visit: Visit | None) -> Visit:
@@ -193,16 +201,30 @@ def _windows(scan: Scan, contrast: str) -> tuple[Any, Any, Any]:
     )
 
 
-def _load(visit: Visit | None, *files: Any) -> list[Any]:
+def _load(moment: float, visit: Visit | None, _result: Result | None, *held: Any) -> list[Any]:
     visit = _alive(visit)
-    flair, t1, t2, mask, label = files
+    flair, t1, t2, mask, label = files = held[-5:]
+    visit.newest(moment)
     try:
         visit.load(example() if not any(files) else uploaded({"FLAIR": flair, "T1": t1, "T2": t2}, mask, label))
     except UserError as error:
         visit.trouble = str(error)
-        silent = [gr.skip() for _ in range(12)]
-        return [visit, gr.skip(), *silent, words.loaded(visit), gr.skip(), gr.skip(), gr.skip()]
+        return [visit, gr.skip(), *_nothing(12), words.loaded(visit), *_nothing(3)]
     return [visit, None, *_opened(visit)]
+
+
+def _nothing(count: int) -> list[Any]:
+    """Components that stay as they are."""
+    return [gr.skip() for _ in range(count)]
+
+
+def _newest(visit: Visit, moment: float, look: Look, count: int, draw: Callable[[], list[Any]]) -> list[Any]:
+    """What `draw` gives, drawn again when the mask changed meanwhile; nothing when something later was asked for."""
+    while visit.newest(moment, look):
+        mask, drawn = visit.mask, draw()
+        if visit.mask is mask:
+            return drawn if visit.newest(moment) else _nothing(count)
+    return _nothing(count)
 
 
 def _before(visit: Visit, look: Look) -> str:
@@ -221,25 +243,35 @@ def _pictures(visit: Visit, result: Result | None, look: Look, mode: str, variat
     return [_before(visit, look), after, results.strip(result, look)]
 
 
-def _draw(visit: Visit | None, result: Result | None, *held: Any) -> list[str]:
-    visit = _alive(visit)
-    return _pictures(visit, result, look_of(held[:11], visit.scan), *held[11:14])
-
-
-def _select(event: gr.EventData, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
-    visit = _alive(visit)
-    look = moved(event._data or {}, look_of(held[:11], visit.scan), visit.scan.shape, visit.scan.spacing)
-    return [visit, *(v + 1 for v in look.voxel), *_pictures(visit, result, look, *held[11:14])]
-
-
-def _paint(event: gr.EventData, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+def _draw(moment: float, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
     visit = _alive(visit)
     look = look_of(held[:11], visit.scan)
+    return _newest(visit, moment, look, 3, lambda: _pictures(visit, result, look, *held[11:14]))
+
+
+def _select(event: gr.EventData, moment: float, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+    visit = _alive(visit)
+    look = moved(event._data or {}, look_of(held[:11], visit.scan), visit.scan.shape, visit.scan.spacing)
+    return _newest(visit, moment, look, 6, lambda: _moved_to(visit, result, look, held))
+
+
+def _moved_to(visit: Visit, result: Result | None, look: Look, held: Sequence[Any]) -> list[Any]:
+    return [*(v + 1 for v in look.voxel), *_pictures(visit, result, look, *held[11:14])]
+
+
+def _paint(event: gr.EventData, moment: float, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+    visit = _alive(visit)
+    look = look_of(held[:11], visit.scan)
+    visit.newest(moment, look)
     points = painted(event._data or {}, look, visit.scan.shape, visit.scan.spacing)
     if len(points):
-        visit.paint(points, look.brush_mm, erase=look.tool == "Erase", inside=bool(held[-1]))
+        visit.paint(points, look.brush_mm, erase=look.tool == "Erase", inside=bool(held[14]))
         look = _at(look, points[len(points) // 2])  # all three planes show what was drawn
-    return [visit, words.drawn(visit), *(v + 1 for v in look.voxel), *_pictures(visit, result, look, *held[11:14])]
+    if visit.newest(moment, look):
+        shown = _newest(visit, moment, look, 6, lambda: _moved_to(visit, result, look, held))
+    else:  # the visitor has gone on to another place: the new mask is shown there
+        shown = [*_nothing(3), _before(visit, visit.look or look), *_nothing(2)]
+    return [visit, words.drawn(visit), *shown]
 
 
 def _at(look: Look, voxel: Sequence[int]) -> Look:
@@ -250,36 +282,38 @@ def _at(look: Look, voxel: Sequence[int]) -> Look:
 def _edit(what: str) -> Any:
     """The handler of a button that changes the mask."""
 
-    def edit(visit: Visit | None, _result: Any, *held: Any) -> list[Any]:
+    def edit(moment: float, visit: Visit | None, _result: Any, *held: Any) -> list[Any]:
         visit = _alive(visit)
         look = look_of(held[:11], visit.scan)
+        visit.newest(moment, look)
         if what == "ball":
-            visit.paint([look.voxel], look.brush_mm, erase=False, inside=bool(held[-1]))
+            visit.paint([look.voxel], look.brush_mm, erase=False, inside=bool(held[14]))
         else:
             {"undo": visit.undo, "clear": visit.clear, "restore": visit.restore}[what]()
-        return [visit, words.drawn(visit), _before(visit, look)]
+        return [visit, words.drawn(visit), _before(visit, visit.look or look)]
 
     return edit
 
 
-def _contrast(visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+def _contrast(moment: float, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
     visit = _alive(visit)
     look = look_of(held[:11], visit.scan)
     preset, width, level = _windows(visit.scan, look.contrast)
-    window = next(iter(visit.scan.windows[look.contrast].values()))
-    changed = replace(look, window=window)
-    return [preset, width, level, *_pictures(visit, result, changed, *held[11:14])]
+    changed = replace(look, window=next(iter(visit.scan.windows[look.contrast].values())))
+    drawn = _newest(visit, moment, changed, 3, lambda: _pictures(visit, result, changed, *held[11:14]))
+    return [preset, width, level, *drawn]
 
 
-def _preset(name: str, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
+def _preset(moment: float, visit: Visit | None, result: Result | None, *held: Any) -> list[Any]:
     visit = _alive(visit)
     look = look_of(held[:11], visit.scan)
-    window = visit.scan.windows[look.contrast].get(name, look.window)
+    window = visit.scan.windows[look.contrast].get(held[14], look.window)
     changed = replace(look, window=window)
-    return [float(f"{v:.4g}") for v in window] + _pictures(visit, result, changed, *held[11:14])
+    drawn = _newest(visit, moment, changed, 3, lambda: _pictures(visit, result, changed, *held[11:14]))
+    return [*(float(f"{v:.4g}") for v in window), *drawn]
 
 
-def _reported(visit: Visit, result: Result | None, held: Sequence[Any]) -> list[Any]:
+def _reported(moment: float, visit: Visit, result: Result | None, held: Sequence[Any]) -> list[Any]:
     """Everything that changes when a run has ended, or a new scan has made the last one stale."""
     count = len(result.made) if result is not None else 1
     numbers = [str(k + 1) for k in range(count)]
@@ -287,8 +321,11 @@ def _reported(visit: Visit, result: Result | None, held: Sequence[Any]) -> list[
     look = look_of(held[:11], visit.scan)
     if result is not None and result.mask.shape == visit.scan.shape and not result.mask[look.voxel]:
         look = _at(look, middle(result.mask))  # the new lesion is what one wants to see
-    pictures = [*(v + 1 for v in look.voxel), *_pictures(visit, result, look, held[11], "1", held[13])]
-    report = [results.figures(result), results.quality(result), results.training_domain(result)]
     sidecar = dict(result.sidecar) if result is not None else {}
-    command = str(sidecar.get("command", ""))
-    return [chosen, *pictures, *report, command, json.dumps(sidecar, indent=1) if sidecar else ""]
+    report = [results.figures(result), results.quality(result), results.training_domain(result)]
+    report += [str(sidecar.get("command", "")), json.dumps(sidecar, indent=1) if sidecar else ""]
+    first = [*held[:12], "1", *held[13:]]
+    if not visit.newest(moment, look):  # the visitor has moved on while the run ended: shown where he is now
+        after = _pictures(visit, result, visit.look or look, held[11], "1", held[13])[1:]
+        return [chosen, *report, *_nothing(4), *after]
+    return [chosen, *report, *_newest(visit, moment, look, 6, lambda: _moved_to(visit, result, look, first))]

@@ -21,6 +21,7 @@ from domains.medical.data import Volume, read_contrasts, read_labels, read_mask
 from domains.medical.drawing import stroke, volume_ml
 from domains.medical.geometry import spacing_of
 from domains.medical.lesions.conditioning import CONTRASTS, brain_mask
+from domains.medical.page.viewer import Look
 from domains.medical.windows import Window, presets
 from shared.errors import UserError
 
@@ -135,20 +136,33 @@ def _scan(
 
 @dataclass(eq=False)
 class Visit:
-    """One visitor: the scan, the mask being edited, what can be undone, and what is wrong with the last upload."""
+    """One visitor: the scan, the mask being edited, what can be undone, and what is wrong with the last upload.
+
+    moment   the number that the visitor's browser gave to the newest thing it asked for;  look  that was asked with it
+    """
 
     scan: Scan
     mask: NDArray = field(init=False)
     edited: bool = False
     trouble: str = ""
+    moment: float = 0.0
+    look: Look | None = None
     _before: list[tuple[NDArray, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.mask = self.scan.mask.copy()
 
+    def newest(self, moment: float, look: Look | None = None) -> bool:
+        """Whether nothing later than this has been asked for; if so it is remembered, with its look."""
+        if moment < self.moment:
+            return False
+        self.moment, self.look = moment, look or self.look
+        return True
+
     def load(self, scan: Scan) -> None:
-        """Another scan, with its own mask."""
+        """Another scan, with its own mask; what was asked of the last one is out of date."""
         self.scan, self.mask, self.edited, self.trouble = scan, scan.mask.copy(), False, ""
+        self.moment, self.look = self.moment + 0.5, None
         self._before.clear()
 
     def paint(

@@ -22,8 +22,11 @@ tissue and lesion adapt to one another. *Repeats* says how often each stretch is
 both costs more calls of the network; 1 repeat means no jumps.
 
 **Texture.** The grey values of a lesion are asked for as a histogram: which share of its voxels has which brightness,
-measured on a scale of the scan itself (0 is the median of the brain). *Faint*, *typical* and *bright* are averages of
-real lesions. The quality table says how far the made histogram lies from the one asked for.
+measured on a scale of the scan itself (0 is the median of the brain). *Faint*, *typical* and *bright* are each one real
+lesion. *Texture guidance* moves the values of the new lesion, in their order, towards that histogram while the noise
+falls: 0 leaves them as the network makes them, 1 meets the histogram of the first contrast exactly and those of the
+others to half of what real lesions differ by. It costs no call. The quality table says how far the made histogram lies
+from the one asked for.
 
 **Quality.** Three figures for every lesion, each beside the range that real lesions span: the step of the grey values
 across its edge (too strong a step is a visible seam, too weak a lesion melts away), the distance of its histogram from
@@ -41,6 +44,11 @@ A lesion that fails is drawn again, three times at most, and the report says so.
 
 **Drawing.** The brush is a ball: a stroke becomes a tube with round ends in all three planes. A voxel belongs to it
 when its centre lies within half the diameter of your line. The small planes show at once what the stroke does in depth.
+"""
+
+REPLAY: Final = """
+A sidecar (`syn_FLAIR.json`, `report.json`) or a NIfTI file that this app wrote sets everything here as it was in that
+run. Scans stay on your computer: load them on the left, and the same seed gives the same lesions.
 """
 
 AGAIN: Final = """
