@@ -10,19 +10,27 @@ import torch
 
 from shared.capabilities import REMEDY, Incompatible, Part, fit
 from shared.denoiser import Denoiser, Head, Prediction, Query, edm_head, eps_head, pair_head, velocity_head, x0_head
-from shared.grid import Grid, own_times
+from shared.errors import UserError
+from shared.grid import Grid, grid, own_times
 from shared.guidance.classifier_free import ClassifierFree
 from shared.guidance.known_region import KnownRegion
 from shared.guidance.posterior import DDNM, DPS
+from shared.guidance.steering import Steering
 from shared.guidance.window import Window
 from shared.noise import PerSample
 from shared.operators import Mask, Matrix
 from shared.oracle import DataSet, Mixture, Oracle, mixture
+from shared.particles import Particles
 from shared.process import Process, StudentT, bridge, edm, flow, mean_reverting, residual_shift, vp
 from shared.run import Guidance, Own, Sampler, Step
 from shared.sample import Ask, check, sample
 from shared.samplers.ddim import DDIM, PLMS, DPMpp
+from shared.samplers.euler import Euler
 from shared.samplers.heun import Heun
+from shared.samplers.langevin import Langevin
+from shared.samplers.named import SAMPLERS, named
+from shared.samplers.single_step import SingleStep
+from shared.samplers.unipc import UniPC
 
 X = torch.zeros(2, 2)
 SEEN, MEASURED = Mask(torch.tensor([True, False])), torch.zeros(1, 2)
@@ -45,6 +53,22 @@ def inside(process: Process) -> Grid:
 STUDENT = edm(law=StudentT(4))
 FORBIDDEN: dict[str, tuple[Denoiser, Sampler, Grid, tuple[Guidance, ...], str]] = {
     "student + ancestral": (denoiser(STUDENT), DDIM("ancestral"), inside(STUDENT), (), "gaussian"),
+    "student + Euler ancestral": (denoiser(STUDENT), named("euler_ancestral"), inside(STUDENT), (), "gaussian"),
+    "student + single step SDE": (denoiser(STUDENT), SingleStep("ancestral"), inside(STUDENT), (), "gaussian"),
+    "student + Langevin": (denoiser(STUDENT), Langevin(predictor=DDIM()), inside(STUDENT), (), "gaussian"),
+    "coupled + Langevin": (denoiser(flow(), coupling="assignment"), Langevin(), inside(flow()), (), "true_score"),
+    "pair + UniPC": (denoiser(flow(), pair_head()), named("unipc"), inside(flow()), (), "x0"),
+    "pair + single step": (denoiser(flow(), pair_head()), SingleStep(), inside(flow()), (), "x0"),
+    "pair + Langevin": (denoiser(flow(), pair_head()), Langevin(), inside(flow()), (), "x0"),
+    "encode + Langevin": (denoiser(flow()), Langevin(), inside(flow()).reversed(), (), "deterministic"),
+    "encode + single step SDE": (
+        denoiser(flow()),
+        SingleStep("ancestral"),
+        inside(flow()).reversed(),
+        (),
+        "deterministic",
+    ),
+    "ODE + steering": (denoiser(flow()), named("unipc"), inside(flow()), (Steering(len),), "stochastic"),
     "student + jumps": (denoiser(STUDENT), DDIM(), inside(STUDENT).jumps(1, 2), (), "gaussian"),
     "student + DPS": (denoiser(STUDENT), DDIM(), inside(STUDENT), (DPS(SEEN, MEASURED),), "true_score"),
     "student + known region": (
@@ -187,6 +211,25 @@ def test_options_out_of_range_are_refused_with_their_values() -> None:
         (lambda: DDIM("resshift"), "ancestral or residual_shift"),
         (lambda: DPMpp(4), "1, 2 or 3 predictions, got 4"),
         (lambda: PLMS(5), "1 to 4 evaluations, got 5"),
+        (lambda: DDIM("ancestral", eta=1.5), r"eta lies in \[0, 1\], got 1.5"),
+        (lambda: DDIM(0.3, eta=0.5), "eta scales a named fraction, ancestral or residual_shift"),
+        (lambda: UniPC(4), "1, 2 or 3 predictions, got 4"),
+        (lambda: UniPC(2, "bh3"), "unknown variant 'bh3' of UniPC; choose bh1 or bh2"),
+        (lambda: SingleStep(0.5), "fraction 0 or 'ancestral', got 0.5"),
+        (lambda: Langevin(0.0), "snr > 0 and corrections >= 1 are wanted, got 0.0 and 1"),
+        (lambda: Langevin(rule="batch"), "unknown rule 'batch' of the step size; choose level or norms"),
+        (lambda: named("euler", coordinate="log"), "unknown coordinate 'log' of euler; choose sigma or time"),
+        (lambda: named("dpm"), "unknown sampler 'dpm'; choose ddim, ddpm, euler,"),
+        (lambda: named("ddpm", eta=1.0), "'ddpm' knows no option eta; it has no options"),
+        (lambda: named("heun", order=2), "'heun' knows no option order; its options are coordinate"),
+        (lambda: vp("sigmoid"), "unknown VP schedule 'sigmoid'; choose linear, cosine or angle"),
+        (lambda: grid(flow(), 4, "even"), "unknown spacing 'even'; choose uniform, levels, trailing, leading, log_snr"),
+        (lambda: Particles(4, scheme="best"), "'best'; choose systematic, stratified, residual or multinomial"),
+        (lambda: Particles(4, ess=1.5), r"in \[0, 1\], got 1.5"),
+        (lambda: Particles(0), "whole numbers >= 1, got 0 and 1"),
+        (lambda: Steering(len, every=0), "every is a whole number >= 1, got 0"),
+        (lambda: StudentT(0), "whole number >= 1, got 0"),
+        (lambda: StudentT(-3), "whole number >= 1, got -3"),
         (lambda: DPS(SEEN, MEASURED, noise_std=0.0), "without noise take DDNM"),
         (lambda: DPS(SEEN, MEASURED, applies="state"), "got 'state'"),
         (lambda: Window(1.0, -1.0), "from low to high, got 1 to -1"),
@@ -222,3 +265,37 @@ def test_a_guidance_that_needs_the_law_of_a_step_is_refused_in_a_solver_and_besi
         ask(X, flow().at(0.5))
     assert REMEDY["law"] in refusal(denoiser(flow()), DDIM(filter=DPMpp(2)), inside(flow()), guidance=[NeedsLaw()])
     check(denoiser(flow()), DDIM(), inside(flow()), noise=PerSample.of(0, 2), x=X, guidance=[replace(NeedsLaw())])
+
+
+def test_every_name_makes_a_sampler_that_says_what_it_needs() -> None:
+    for name, entry in SAMPLERS.items():
+        made = named(name)
+        assert made == named(name) and {"x0"} >= made.needs - {"gaussian", "true_score"}, name
+        assert {"deterministic", "stochastic"} & made.gives and made.order in (0, 1, 2, 3), name
+        assert entry.title and entry.what and not entry.what.endswith("."), name
+    assert named("ddim", eta=1.0) == named("ddpm") == named("euler_ancestral")
+    assert named("euler", coordinate="time") == Euler() and named("euler") == DDIM()
+
+
+class Broken(torch.nn.Module):
+    """Answers with NaN from the `first` call on."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first, self.calls = first, 0
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, cond: object) -> torch.Tensor:
+        self.calls += 1
+        return x * (float("nan") if self.calls >= self.first else 0.5)
+
+
+@pytest.mark.parametrize("name", ["ddim", "unipc", "dpmpp_sde", "heun", "langevin"])
+@pytest.mark.parametrize("first", [1, 30])
+def test_nan_from_a_network_stops_the_run_with_step_and_time(name: str, first: int) -> None:
+    network = Broken(first)
+    times = grid(vp("linear"), 50, "levels")
+    with pytest.raises(UserError, match=r"not finite at position \d+ of 50 of the run \(t = \d") as refused:
+        sample(Denoiser(network, vp("linear"), x0_head()), named(name), times, noise=PerSample.of(0, 2), x=X + 1)
+    position = int(str(refused.value).split("position ")[1].split(" ")[0])
+    assert position == 1 if first == 1 else position < 50
+    assert f"t = {times.t[position].item()}" in str(refused.value)
