@@ -17,6 +17,7 @@ OWN = {
     "hub": Lazy("suite.hub:command", "Serve the page with all apps."),
     "apps": Lazy("suite.apps:command", "The apps of this installation and whether each is ready."),
     "models": Lazy("suite.models:command", "The checkpoints that ship with the suite, and their cards."),
+    "laboratory": Lazy("suite.laboratory.cli:app", "Compose and run samplers on laws whose answer is known."),
     "papers": Lazy("suite.papers:command", "The fifty papers: what each gives, its claim, the measured verdict."),
     "train": Lazy("suite.train:command", "Make a checkpoint again from its recipe."),
     "batch": Lazy("suite.batch:command", "Run one operation over a list of settings, on this machine or on many."),

@@ -1,0 +1,1 @@
+"""The laboratory's page: its controls, its drawing and its words."""
