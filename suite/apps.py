@@ -102,6 +102,22 @@ APPS: Final = (
         picture="suite/pictures/laboratory_experiment.png",
         shows="Paths of a diffusion run bend from a cloud of noise into the two half moons of a known law.",
     ),
+    App(
+        domain="image",
+        name="shapes",
+        title="Shapes from words and edges",
+        line="Say what a picture shows and draw where its edges are; every result is read again and compared.",
+        page="domains.image.app:page",
+        operations="domains.image.cli:OPERATIONS",
+        extra="image",
+        needs=("skimage",),
+        checkpoints=(
+            "domains/image/control/checkpoints/shapes.safetensors",
+            "domains/image/control/checkpoints/edges.safetensors",
+        ),
+        picture="suite/pictures/image_shapes.png",
+        shows="An edge map and three pictures that the app made from it: the drawn contours, coloured by the caption.",
+    ),
 )
 
 RECIPES: Final = {

@@ -40,7 +40,9 @@ def test_only_measured_verdicts_are_counted() -> None:
     assert f"Papers with a measured verdict: {judged} of 50" in landing([])
 
 
-def test_every_shipped_app_has_its_picture_and_says_what_it_shows() -> None:
+def test_every_app_says_what_its_picture_shows_and_has_it_once_it_is_ready() -> None:
     for app in APPS:
         assert app.shows
+        if app.status != "ready":
+            continue
         assert (ROOT / app.picture).is_file() and (ROOT / app.picture).stat().st_size < 200_000

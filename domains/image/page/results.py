@@ -13,6 +13,7 @@ from domains.image.page.visit import data_url, lines_url
 from shared.front.operation import Outcome
 
 WAITING: Final = "Press Run: the pictures appear here."
+KEPT: Final = 0.8  # F1 from which edges count as kept
 ORANGE, SKY = (230, 159, 0), (86, 180, 233)  # edges asked for and found: told apart by every kind of eye
 
 
@@ -76,30 +77,31 @@ def figures(report: Mapping[str, Any]) -> str:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """What was asked for and what was found in every picture, right or not in signs and words."""
-    head = "".join(f'<th scope="col">{word}</th>' for word in ("Picture", "Asked", "Found", "Right"))
-    body = "".join(_rows_of(k, row) for k, row in enumerate(report["pictures"]))
+    """A row for everything that was asked, a column a picture with what was found: right or not in signs and words."""
+    rows = report["pictures"]
+    names = ["Asked", *(f"Picture {k + 1}" for k in range(len(rows)))]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = ""
+    for n, promise in enumerate(rows[0]["rows"]):
+        found = [(row["rows"][n]["right"], row["rows"][n]["found"]) for row in rows]
+        body += _line(promise["asked"], promise["what"], found)
+    if report["edge_f1"] is not None:
+        found = [(row["edge_f1"] >= KEPT, f"F1 {row['edge_f1']:.2f}") for row in rows]
+        body += _line("the edges", f"F1 of {KEPT} or more", found)
+    valid = [(row["valid"], "clear" if row["valid"] else "unclear") for row in rows]
+    body += _line("a valid picture", "sharp shapes of the world", valid)
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="Asked and found">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _rows_of(k: int, row: Mapping[str, Any]) -> str:
-    lines: list[tuple[str, str, bool]] = [(p["asked"], p["found"], p["right"]) for p in row["rows"]]
-    if row["edge_f1"] is not None:
-        lines.append(("edges as drawn", f"F1 {row['edge_f1']:.2f} within one pixel", row["edge_f1"] >= 0.8))
-    why = "sharp shapes of the world" if row["valid"] else "not a clear picture of the world"
-    lines.append(("a valid picture", why, row["valid"]))
-    cells = []
-    for n, (asked, found, right) in enumerate(lines):
-        first = f'<th scope="rowgroup" rowspan="{len(lines)}">{k + 1}</th>' if n == 0 else ""
-        sign = "✓ yes" if right else "✕ no"
-        cells.append(
-            f"<tr>{first}<td>{html.escape(asked)}</td><td>{html.escape(found)}</td>"
-            f'<td class="{"right" if right else "wrong"}">{sign}</td></tr>'
-        )
-    return "".join(cells)
+def _line(asked: str, what: str, found: Sequence[tuple[bool, str]]) -> str:
+    cells = "".join(
+        f'<td class="{"right" if right else "wrong"}">{"✓" if right else "✕"} {html.escape(words)}</td>'
+        for right, words in found
+    )
+    return f'<tr><th scope="row">{html.escape(asked)}<small>{html.escape(what)}</small></th>{cells}</tr>'
 
 
 def effect(relative: float | None, strength: float, window: Sequence[float]) -> str:
