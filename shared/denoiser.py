@@ -43,6 +43,7 @@ __all__ = [
     "Prepared",
     "Query",
     "Spent",
+    "blended",
     "clock",
     "edm_head",
     "eps_head",
@@ -137,6 +138,17 @@ class Prediction:
         pair = None if self.pair is None else (self.pair[0].detach(), self.pair[1].detach())
         aux = {name: value.detach() for name, value in self.aux.items()}
         return Prediction(self.process, self.x.detach(), self.at, self.y, x0, aux, pair)
+
+
+def blended(*parts: tuple[Number, Prediction]) -> Prediction:
+    """The last prediction with x0 = sum_i weight_i x0_i, left as terms: what several took from one state adds up."""
+    values: dict[int, tuple[Number, Tensor]] = {}
+    for weight, pred in parts:
+        for k, value in pred.times(weight):
+            before = values.get(id(value))
+            values[id(value)] = (k if before is None else before[0] + k, value)
+    weights, tensors = zip(*values.values(), strict=True)
+    return parts[-1][1].mixed(weights, tensors)
 
 
 @dataclass(frozen=True)
@@ -276,10 +288,10 @@ class Denoiser:
         time = coefs.time if dtype == torch.float64 else coefs.single  # half precision confuses levels
         if x.device.type != "cpu":
             time = time.to(x.device)
-        time = time.expand(rows)
         if copies > 1:
-            x_in = x_in.repeat(copies, *(1,) * (x.ndim - 1))
-            time = time.repeat(copies)
+            x_in = torch.cat([x_in] * copies)
+            time = time if time.ndim == 0 else torch.cat([time] * copies)
+        time = time.expand(rows * copies)
         if x_in.dtype != dtype:
             x_in = x_in.to(dtype)
         size = self.max_rows or rows * copies

@@ -188,8 +188,11 @@ def _after(
 
 def _weigh(acting: Sequence[tuple[str, Guidance]], state: RunState, step: Step, tr: Transition) -> RunState:
     """Add what the guidances say to the log-weights of the rows."""
+    weighing = [(name, g) for name, g in acting if type(g).weigh is not Guidance.weigh]
+    if not weighing:
+        return state
     log_w, memory = state.log_w, state.memory
-    for name, g in acting:
+    for name, g in weighing:
         gain, own = g.weigh(state.x, step, tr, memory.get(name, {}))
         if gain is not None:
             log_w = gain if log_w is None else log_w + gain

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.denoiser import Cond, Prediction, Query
+from shared.denoiser import Cond, Prediction, Query, blended
 from shared.guidance.window import EVERYWHERE, Window
-from shared.process import Point, lin
+from shared.process import Point
 from shared.run import Guidance, Own, Step
 
 
@@ -39,6 +39,5 @@ class ClassifierFree(Guidance):
         return {"null": Query(None, branch="null")}
 
     def combine(self, named: Mapping[str, Prediction], pred: Prediction, step: Step, own: Own) -> Prediction:
-        null = named["null"]
         weight = 1 + self.window.strength(self.weight - 1, pred.at)
-        return pred.with_x0(lin((1 - weight, null.x0), (weight, pred.x0)))
+        return blended((1 - weight, named["null"]), (weight, pred))

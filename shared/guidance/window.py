@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from shared.process import Point
+from shared.process import Number, Point, plain
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,21 @@ class Window:
         if not self.low < self.high:
             raise ValueError(f"a window in log-SNR goes from low to high, got {self.low:g} to {self.high:g}")
 
+    @property
+    def everywhere(self) -> bool:
+        return self.low == -math.inf and self.high == math.inf
+
     def rows(self, at: Point) -> Tensor:
         """Where it acts: bool () or one a row."""
         return (at.log_snr >= self.low) & (at.log_snr <= self.high)
 
     def open(self, at: Point) -> bool:
         """Whether it acts in any row; the rows outside get strength 0."""
-        return bool(self.rows(at).any())
+        return self.everywhere or bool(self.rows(at).any())
 
-    def strength(self, value: float, at: Point) -> Tensor:
-        """`value` where the window is open and 0 elsewhere: float64, () or (B,)."""
-        return self.rows(at).double() * value
+    def strength(self, value: float, at: Point) -> Number:
+        """`value` where the window is open and 0 elsewhere: a number, or float64 one a row."""
+        return float(value) if self.everywhere else plain(self.rows(at).double() * value)
 
 
 EVERYWHERE = Window()
