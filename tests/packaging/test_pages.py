@@ -60,6 +60,14 @@ def test_sampler_example_passes_its_own_test(tmp_path: Path, monkeypatch: pytest
         module.check_order(lambda steps: steps**-2.0, declared=module.Midpoint.order, steps=(8, 16, 32, 64, 128))
 
 
+def test_adapter_example_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = run_code(code_of("CONTRIBUTING.md", "adapter"), "gain", tmp_path, monkeypatch)
+    module.test_gain_starts_as_the_identity_acts_in_its_window_and_leaves_no_trace()
+    monkeypatch.setattr(module.Gain, "apply", lambda self, site, h, x, state: h)
+    with pytest.raises(AssertionError):  # its check can fail
+        module.test_gain_starts_as_the_identity_acts_in_its_window_and_leaves_no_trace()
+
+
 def test_paper_example_runs_through_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = json.loads((papers.LEDGER / "bdia.json").read_text())
     name = "suite.experiments.second_order"
