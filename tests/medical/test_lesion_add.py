@@ -16,6 +16,7 @@ from domains.medical.export import write_label, write_volume
 from domains.medical.lesions import add as adding
 from domains.medical.lesions.model import LesionModel
 from domains.medical.lesions.operations import ADD, AddLesions
+from domains.medical.lesions.quality import Reference
 from shared.errors import Cancelled, UserError
 from shared.front.command import command, invoke
 from shared.front.provenance import portable
@@ -104,6 +105,35 @@ def test_seeds_reproduce_to_the_bit_and_differ_from_each_other(
     assert not np.array_equal(one.values["T2"], other.values["T2"])
 
 
+def test_texture_guidance_is_recorded_costs_no_call_and_at_zero_leaves_the_plain_method(
+    brain: tuple[Mapping[str, Volume], NDArray],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adding, "REDRAWS", 0)  # an untrained network fails the quality check: one draw is enough here
+    files = written(tmp_path, *brain)
+    made = {}
+    for strength in (0.0, 1.0):
+        out = tmp_path / f"{strength:g}"
+        settings = AddLesions(
+            image={"": str(files["FLAIR"])}, mask=str(files["mask"]), out=str(out), texture_guidance=strength,
+            checkpoint=str(checkpoint), **FAST,
+        )  # fmt: skip
+        outcome = ADD.run(settings, silent)
+        sidecar = json.loads((out / "syn_FLAIR.json").read_text())
+        assert sidecar["settings"]["texture_guidance"] == strength
+        made[strength] = outcome.view["variations"][0], outcome.report
+    model = LesionModel.from_pretrained(checkpoint)
+    prepared = adding.prepare({"FLAIR": brain[0]["FLAIR"]}, brain[1])
+    texture = {"FLAIR": np.asarray(model.card["presets"]["typical"]["FLAIR"])}
+    plain = adding.vary(prepared, model, texture, seed=0, steps=10, reference=Reference.load())
+    assert np.array_equal(made[0.0][0].values["FLAIR"], plain.values["FLAIR"])
+    far, near = (made[s][0].reports[0].histogram["FLAIR"].wasserstein for s in (0.0, 1.0))
+    assert near < 0.02 < far
+    assert made[0.0][1]["calls"] == made[1.0][1]["calls"] == model.calls(10) * len(prepared.sites)
+
+
 def test_contrasts_are_made_jointly_with_one_label_and_the_old_lesions_kept(
     brain: tuple[Mapping[str, Volume], NDArray], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +149,7 @@ def test_contrasts_are_made_jointly_with_one_label_and_the_old_lesions_kept(
     outcome = ADD.run(settings, silent)
     names = {path.name for path in outcome.files}
     assert {"syn_01_FLAIR.nii.gz", "syn_01_T1.nii.gz", "syn_01_label.nii.gz", "syn_02_lesions.nii.gz"} <= names
-    assert all(path.exists() for path in outcome.files)
+    assert names == {path.name for path in (tmp_path / "out").iterdir()}  # sidecars too, nothing is left unnamed
     label = read_volume(tmp_path / "out" / "syn_01_label.nii.gz")
     alone = read_volume(tmp_path / "out" / "syn_01_lesions.nii.gz")
     assert np.array_equal(label.raw > 0, mask | old)

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from domains.medical.lesions.add import tolerances
 from domains.medical.lesions.conditioning import (
     BINS,
     Scale,
@@ -22,6 +24,7 @@ from domains.medical.lesions.conditioning import (
 from domains.medical.lesions.model import Fill, LesionModel, route
 from domains.medical.lesions.patches import LesionPatches, Subject
 from domains.medical.lesions.placement import lesions_of, sites_of
+from domains.medical.lesions.quality import Reference, histogram_distance
 from domains.medical.lesions.train import lesion_loss, new_network
 from shared.errors import UserError
 from tests.medical.lesion_world import ball, untrained
@@ -173,3 +176,38 @@ def test_a_lesion_does_not_depend_on_the_batch_it_is_made_in(tmp_path: Path) -> 
     np.testing.assert_allclose(together[1], alone[0], atol=2e-4)
     outside = ~mask
     assert np.array_equal(together[0][0][outside], fills[0].unit[0][outside])
+
+
+def test_the_guided_lesion_has_the_asked_histogram_to_the_tolerance_and_the_scan_around_its_bits(
+    tmp_path: Path,
+) -> None:
+    model = LesionModel.from_pretrained(untrained(tmp_path / "lesions.safetensors"), precise=True)
+    unit = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 16)).astype(np.float32)
+    mask = ball((16, 16, 16), (8, 8, 8), 4)
+    texture = {name: np.eye(BINS, dtype=np.float32)[[4, 9]].mean(0) for name in ("FLAIR", "T1")}
+
+    def made(tolerance: dict[str, float] | None) -> NDArray:
+        fill = Fill(unit, mask, texture, 1)
+        return model.fill([fill], ["FLAIR", "T1"], steps=20, tolerance=tolerance)[0]
+
+    def distance(patch: NDArray, channel: int) -> float:
+        return histogram_distance(texture["T1"], histogram(patch[channel], mask))[0]
+
+    plain, loose, guided = made(None), made({"FLAIR": 2.0, "T1": 2.0}), made({"FLAIR": 0.0, "T1": 0.2})
+    assert np.array_equal(plain, loose)  # a tolerance that nothing exceeds pulls nothing
+    assert np.array_equal(guided[:, ~mask], unit[:, ~mask])
+    assert np.array_equal(guided[2], unit[2])  # a contrast that is absent is neither made nor pulled
+    assert distance(plain, 1) > 0.3
+    assert distance(guided, 0) < 0.02
+    assert distance(guided, 1) == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_guidance_follows_the_first_contrast_closest_and_is_off_at_zero() -> None:
+    limits = _limits({"FLAIR": 0.1, "T1": 0.2})
+    assert tolerances(["FLAIR", "T1"], 0.0, limits) is None
+    assert tolerances(["FLAIR", "T1"], 0.8, limits) == pytest.approx({"FLAIR": 0.02, "T1": 0.12})
+    assert tolerances(["T1"], 1.0, limits) == {"T1": 0.0}
+
+
+def _limits(limit: dict[str, float]) -> Reference:
+    return Reference(torch.empty(0), {}, {}, {}, {}, {}, limit, {}, {})

@@ -57,6 +57,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
                 steps=settings.steps,
                 jump=settings.jump,
                 repeats=settings.repeats,
+                texture_guidance=settings.texture_guidance,
                 progress=lambda done, total, said, note=note: progress(done, total, note + said),  # type: ignore[misc]
             )
             variations.append(one)
@@ -155,8 +156,9 @@ def _write(
     variations: list[add.Variation],
     record: Mapping[str, Any],
 ) -> list[str]:
+    """Names of what was written: images, then the sidecar of each."""
     first = next(iter(prepared.volumes.values()))
-    names = []
+    names, sidecars = [], []
     for k, variation in enumerate(variations):
         stem = f"{k + 1:02d}" if len(variations) > 1 else ""
         own = {**record, "variation_seed": variation.seed}
@@ -171,13 +173,15 @@ def _write(
                 protect=_inputs(prepared),
             )
             names.append(written.path.name)
+            sidecars.append(written.sidecar.name)
         for kind, labels in (("label", add.union(prepared.mask, existing)), ("lesions", prepared.mask)):
             name = "_".join(part for part in ("syn", stem, kind) if part) + ".nii.gz"
             written = write_label(
                 first, labels, folder / name, provenance=own, synthetic=True, protect=_inputs(prepared)
             )
             names.append(written.path.name)
-    return names
+            sidecars.append(written.sidecar.name)
+    return [*names, *sidecars]
 
 
 def _inputs(prepared: add.Prepared) -> list[Path]:
