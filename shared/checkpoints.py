@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
 from shared.front.provenance import DISTRIBUTION, versions
+from shared.networks.classic_unet import ClassicUNet, ClassicUNetConfig
 from shared.networks.dit import DiT, DiTConfig
 from shared.networks.unet import UNet, UNetConfig
 
@@ -35,7 +36,11 @@ LARGEST = 15 * 2**20  # bytes: what the repository carries for one app
 # created and version.
 FROM_THE_AUTHOR = ("name", "recipe", "data", "licence", "minutes", "metrics")
 # What a card may ask for, in full: kind -> (network, its configuration). A card never names a class to import.
-NETWORKS: dict[str, tuple[type[nn.Module], type[Any]]] = {"unet": (UNet, UNetConfig), "dit": (DiT, DiTConfig)}
+NETWORKS: dict[str, tuple[type[nn.Module], type[Any]]] = {
+    "unet": (UNet, UNetConfig),
+    "classic_unet": (ClassicUNet, ClassicUNetConfig),
+    "dit": (DiT, DiTConfig),
+}
 
 
 # --------------------------------------------------------------------------------------------------------- whole files

@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shared.errors import UserError
-from shared.networks.conditions import check, given, with_images
+from shared.networks.conditions import (
+    check,
+    given,
+    label_tables,
+    vector_projections,
+    with_images,
+    with_labels,
+    with_vectors,
+)
 from shared.networks.layers import TimeEmbedding, depth_to_space, space_to_depth, zero
 from shared.networks.text import TextConfig, TextEncoder
 from shared.networks.tokens import Mlp, TokenAttention, rotary, sincos
@@ -155,17 +163,8 @@ class DiT(nn.Module):
         self.config = config
         width, patch = config.width, math.prod(config.patch_by_axis)
         self.time = TimeEmbedding(width, config.time_features, config.time_frequencies)
-        self.vectors = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Linear(wide, width), nn.SiLU(), nn.Linear(width, width))
-                for name, wide in config.vectors.items()
-            }
-        )
-        self.nulls = nn.ParameterDict({name: nn.Parameter(torch.zeros(wide)) for name, wide in config.vectors.items()})
-        # The last row of each table stands for "not given".
-        self.classes = nn.ModuleDict({name: nn.Embedding(n + 1, width) for name, n in config.classes.items()})
-        for table in self.classes.values():
-            nn.init.normal_(table.weight, std=0.02)  # type: ignore[arg-type]
+        self.vectors, self.nulls = vector_projections(config.vectors, width)
+        self.classes = label_tables(config.classes, width)
         self.text = None if config.text is None else TextEncoder(config.text, width)
         self.pooled = None if config.text is None else nn.Linear(width, width)
         self.input = nn.Linear((config.in_channels + sum(config.images.values())) * patch, width)
@@ -253,15 +252,8 @@ class DiT(nn.Module):
         self, time: Tensor, cond: Mapping[str, Tensor], rows: int
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What modulates the blocks (B, D); the text tokens (B, L, D) and which of them count (B, L), if any."""
-        dtype = self.head.weight.dtype
-        embedding = self.time(time)
-        for name, project in self.vectors.items():
-            null = self.nulls[name].expand(rows, -1)
-            embedding = embedding + project(given(cond[name].to(dtype), null) if name in cond else null)
-        for name, table in self.classes.items():
-            count = self.config.classes[name]
-            label = cond[name] if name in cond else torch.full((rows,), -1, device=time.device)
-            embedding = embedding + table(torch.where(label < 0, count, label))
+        embedding = with_vectors(self.time(time), cond, self.vectors, self.nulls)
+        embedding = with_labels(embedding, cond, self.classes, self.config.classes)
         words, read = None, None
         if self.text is not None and self.pooled is not None:
             ids = cond["text"] if "text" in cond else torch.full((rows, 1), -1, device=time.device)

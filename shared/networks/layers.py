@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLVE: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+FEW_VOXELS = 64
 CHANNELS_LAST = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -133,6 +136,23 @@ class Attention(nn.Module):
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, N, C)
         return x + self.project(mixed).transpose(1, 2).reshape(x.shape)
+
+
+def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Every voxel repeated twice along each axis, then a 3-wide convolution that keeps the size; 2^d times the voxels.
+
+    Along one axis, with weights (a, b, c), the even results are a x[i-1] + (b + c) x[i], the odd ones
+    (a + b) x[i] + c x[i+1]: that is a transposed convolution of stride 2 with the kernel (c, b + c, a + b, a). It does
+    4/9 (two axes) or 8/27 (three) of the multiplications, and the enlarged input is never made. For a few voxels the
+    sums of weights cost more than they save.
+    """
+    dims = x.ndim - 2
+    if x.shape[0] * math.prod(x.shape[2:]) < FEW_VOXELS:
+        return CONVOLVE[dims](F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1)
+    for axis in range(2, x.ndim):
+        a, b, c = weight.unbind(axis)
+        weight = torch.stack([c, b + c, a + b, a], axis)
+    return TRANSPOSED[dims](x, weight.transpose(0, 1), bias, stride=2, padding=1)
 
 
 class Upsample(nn.Module):

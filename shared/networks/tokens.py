@@ -17,16 +17,23 @@ from torch.nn import functional as F
 class TokenAttention(nn.Module):
     """out(softmax(q k^T / sqrt(d)) v), heads of width d = D / heads (Vaswani et al. 2017): (B, N, D) -> (B, N, D).
 
-    turn   rotates queries and keys by their position (Su et al. 2021);  mask  (B, 1, 1, N), True where a key is read
+    source  width of the tokens that are read when they are others than x, (B, M, source);  bias  of q, k and v
+    turn    rotates queries and keys by their position (Su et al. 2021)
+    mask    (B, 1, 1, M), True where a token is read
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, source: int | None = None, bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.q = nn.Linear(width, width, bias=bias)
+        self.k, self.v = (nn.Linear(source or width, width, bias=bias) for _ in range(2))
+        self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, turn: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        q, k, v = (part(x).unflatten(2, (self.heads, -1)) for part in (self.q, self.k, self.v))  # (B, N, heads, d)
+    def forward(
+        self, x: Tensor, turn: Tensor | None = None, mask: Tensor | None = None, source: Tensor | None = None
+    ) -> Tensor:
+        read = x if source is None else source
+        q, k, v = (part.unflatten(2, (self.heads, -1)) for part in (self.q(x), self.k(read), self.v(read)))
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
         mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
@@ -73,8 +80,8 @@ def rotary(sizes: Sequence[int], width: int, base: float, extra: int, like: Tens
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Turn the pairs (x_2k, x_2k+1) of every head by `turn` of `rotary`: (B, N, heads, d) -> the same.
 
-    As a product of complex numbers it is one kernel, a quarter of the time; a compiler, which fuses the real products
-    and knows no complex ones, and half precision, which has none, take the four.
+    As a product of complex numbers it is one kernel; a compiler, which fuses real products and knows no complex ones,
+    and half precision, which has none, take the four.
     """
     pairs = x.unflatten(3, (-1, 2))
     if x.dtype == turn.dtype and not torch.compiler.is_compiling():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shared.errors import UserError
-from shared.networks.conditions import check, given, with_images
+from shared.networks.conditions import check, vector_projections, with_images, with_vectors
 from shared.networks.layers import (
     CHANNELS_LAST,
     CONVOLUTIONS,
@@ -167,14 +167,7 @@ class UNet(nn.Module):
         dims, widths, embedding = config.dims, config.channels, 4 * config.channels[0]
         conv, patch = CONVOLUTIONS[dims], math.prod(config.patch_by_axis)
         self.time = TimeEmbedding(embedding)
-        self.vectors = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-                for name, width in config.vectors.items()
-            }
-        )
-        # One learned value a vector condition that stands for "nothing was said", in the space of the condition itself.
-        self.nulls = nn.ParameterDict({name: nn.Parameter(torch.zeros(w)) for name, w in config.vectors.items()})
+        self.vectors, self.nulls = vector_projections(config.vectors, embedding)
         c_in = config.in_channels + sum(config.images.values())
         self.stem = convolution(dims, c_in * patch, widths[0], factorised=config.factorised)
         last = len(widths) - 1
@@ -205,11 +198,7 @@ class UNet(nn.Module):
         """
         self._check(x, cond)
         config, dtype = self.config, self.head.weight.dtype
-        embedding = self.time(time)
-        for name, project in self.vectors.items():
-            null = self.nulls[name].expand(x.shape[0], -1)
-            value = given(cond[name].to(dtype), null) if name in cond else null
-            embedding = embedding + project(value)
+        embedding = with_vectors(self.time(time), cond, self.vectors, self.nulls)
         embedding = F.silu(embedding)
         h = space_to_depth(with_images(x, cond, config.images).to(dtype), self.config.patch_by_axis)
         h = self.stem(h.contiguous(memory_format=CHANNELS_LAST[self.config.dims]))
