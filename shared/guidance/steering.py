@@ -56,6 +56,10 @@ class Steering(Guidance):
     def active(self, at: Point) -> bool:
         return self.strength != 0
 
+    def rewards(self, k: int, last: bool) -> int:
+        """One at the positions where it weighs; a window may close some of them."""
+        return int(last or k % self.every == 0)
+
     def weigh(self, x: Tensor, step: Step, tr: Transition, own: Own) -> tuple[Tensor | None, Own]:
         if not step.last and (step.k % self.every or not self.window.open(step.t)):
             return None, own

@@ -14,7 +14,7 @@ from shared.guidance.window import Window
 from shared.oracle import Mixture
 from shared.particles import Particles, log_mean
 from shared.run import Guidance, RunState
-from shared.sample import sample
+from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM, DPMpp
 from shared.testing import Case
 from tests.shared import test_contract as contract
@@ -145,6 +145,21 @@ def test_outside_its_window_a_reward_is_asked_once_at_the_end() -> None:
     state = run(contract.plain_case(FLOW, "ancestral", (Steering(counted, window=Window(50.0, 60.0)),)), None)
     assert len(asked) == 1 and state.log_w is not None
     torch.testing.assert_close(state.log_w, reward(state.x))
+
+
+def test_rewards_are_counted_before_the_run() -> None:
+    asked: list[int] = []
+
+    def seen(x0: Tensor) -> Tensor:
+        asked.append(len(x0))
+        return reward(x0)
+
+    for every in (1, 4):
+        asked.clear()
+        case = contract.plain_case(FLOW, "ancestral", (Steering(seen, every=every),), jumps=True)
+        declared = cost(case.denoiser, case.sampler, case.grid, cond=case.cond, guidance=case.guidance).rewards
+        run(case, None)
+        assert declared == len(asked) > 0
 
 
 def test_a_reward_that_is_no_number_a_sample_is_refused() -> None:
