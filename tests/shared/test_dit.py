@@ -167,6 +167,14 @@ def test_every_condition_changes_the_output():
     assert (network(x, t + 0.1, cond) - base).abs().max() > 1e-3
 
 
+def test_a_label_that_is_not_given_is_none_of_the_labels():
+    network = stirred(make(patch=2, classes={"kind": 3}))
+    x, t = torch.randn(1, 1, 4, 4), torch.rand(1)
+    nothing = network(x, t, {"kind": torch.tensor([-1])})
+    assert torch.equal(nothing, network(x, t, {}))
+    assert all((network(x, t, {"kind": torch.tensor([k])}) - nothing).abs().max() > 1e-3 for k in range(3))
+
+
 def test_the_order_of_words_matters_and_padding_does_not():
     network = stirred(make(text=TEXT, patch=2))
     x, t = torch.randn(1, 1, 4, 4), torch.rand(1)
