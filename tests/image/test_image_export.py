@@ -94,4 +94,6 @@ def test_the_contact_sheet_shows_the_map_and_every_picture(count: int) -> None:
     for k in range(count):
         assert (sheet == 10 * k + 5).all(-1).sum() >= (32 * SHEET) ** 2, "each picture is there, whole"
     assert (sheet == 0).all(-1).sum() >= 31 * 32 * SHEET**2
+    left = [np.argwhere((sheet == value).all(-1))[0][1] for value in (0, 5)]
+    assert left[0] < left[1], "the map comes first"
     assert (sheet[:, [0, -1]] == 255).all() and (sheet[[0, -1]] == 255).all(), "nothing touches the border"
