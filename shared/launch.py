@@ -195,6 +195,7 @@ def _over_ray(work: Work, jobs: Sequence[Job], workers: Workers) -> Iterator[tup
 def _ray() -> Any:
     """Ray, without its reports home."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 are too few on a busy machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves the variable alone
     try:
         import ray

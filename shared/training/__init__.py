@@ -5,4 +5,5 @@
 3. ``ema.py``          exponential moving average of the weights
 4. ``state.py``        the file that a stopped run goes on from
 5. ``journal.py``      metrics.jsonl and the line on the terminal
+6. ``processes.py``    one process or many: copies or shards of the network
 """

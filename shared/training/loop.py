@@ -5,8 +5,9 @@
 
 Nothing that a step uses lives outside the saved state: the batch is a function of the step, the noise of a step comes
 from (seed, step), the learning rate is a function of the step. Runs on one device as it is, and on many under
-`accelerate launch` (data parallel): process r of w takes batch step w + r. Bit-exact for the same versions, device,
-threads and number of processes.
+`accelerate launch` (`processes.py`): process r of w takes batch step w + r, and a step is that of one process with all
+the rows. Bit-exact for the same versions, device, threads and number of processes; above two of them, gradients are
+summed in an order that may change at a resume, so that runs agree to rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from shared.noise import stream
 from shared.training import ema as average
 from shared.training import state
 from shared.training.journal import Journal
+from shared.training.processes import Processes
 
 Batch = dict[str, Tensor]
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> (B,), one loss a row
@@ -115,47 +117,50 @@ def fit(
                is seeded from (seed, step) and lives on the device of the batch
     batch_at   a pure function of the step: the same tensors whenever it is asked
     resume     go on from out/training.safetensors; raises UserError where there is none or its settings differ
-    observers  called after every step; raising Cancelled saves the state and ends the run
+    observers  called after every step; raising Cancelled saves the state and ends the run, in all processes
+    out        of many machines: a folder that all of them see
 
     Returns the report with the averaged weights; `network` holds the last weights themselves.
     Raises UserError for a loss or gradient that is not finite, naming the step; the saved state is from before it.
     """
-    from accelerate import Accelerator  # a second to import: only who trains pays
-
-    accelerator = Accelerator(mixed_precision="no")  # precision is set below, the same in one process and in many
-    device, world, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
+    processes = Processes.join()
+    device, world = processes.device, processes.world
     out.mkdir(parents=True, exist_ok=True)
     if not resume and (out / state.FILE).exists():
         raise UserError("holds a training run already", where=str(out), remedy="resume it, or choose another folder")
-    network.to(device).train()
-    ema = average.start(network)
-    optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
-    done = state.Progress(0, settings.steps or 0, 0.0, 0, asdict(settings))
-    if resume:
-        done = state.read(out, network, ema, optimizer, device)
-        _same_settings(settings, done, out)
+    facts = {**asdict(settings), "processes": world}
+    done = state.Progress(0, settings.steps or 0, 0.0, 0, facts)
+    saved_run = state.read(out) if resume else None
+    if saved_run is not None:
+        saved_run.into(network)
+        done = saved_run.progress
+        _same_settings(facts, done, out)
+    called, working = processes.spread(network)
+    ema = average.start(working)
+    optimizer = torch.optim.AdamW(working.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    if saved_run is not None:
+        saved_run.restore(working, ema, optimizer, processes.part)
+        del saved_run
     first, step, steps, rows = done.step, done.step, done.steps, done.rows
-    wrapped, stepper = accelerator.prepare(network, optimizer)
-    journal = Journal(out, after=first) if accelerator.is_main_process else None
-    begin = saved = time.monotonic()
+    journal = Journal(out, after=first) if processes.main else None
+    begin = time.monotonic()
+    saved_at = done.seconds
     loss_now, norm_now, losses, mark = math.nan, math.nan, [], (begin, rows)
 
     def seconds() -> float:
         return done.seconds + time.monotonic() - begin
 
-    def agreed(value: float) -> float:
-        """The same number in every process, so that all of them stop at the same step."""
-        return value if world == 1 else accelerator.reduce(torch.tensor(value, device=device), "mean").item()
-
     def save() -> None:
+        tensors = processes.whole(state.collect(working, ema, optimizer))
         if journal is not None:  # the main process
-            state.write(out, network, ema, optimizer, state.Progress(step, steps, seconds(), rows, asdict(settings)))
+            state.write(out, tensors, state.Progress(step, steps, seconds(), rows, facts))
             journal.saved()
+        processes.sums(0.0)  # all wait: who goes on, or resumes at once, finds the file
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while not steps or step < steps:
             if settings.minutes is not None:
-                elapsed = agreed(seconds())
+                elapsed = processes.sums(seconds())[0] / world  # the same everywhere: all stop at the same step
                 if elapsed >= 60 * settings.minutes:
                     break
                 if not steps and step == first + TIMED_STEPS // 4:
@@ -163,7 +168,7 @@ def fit(
                 elif not steps and step == first + TIMED_STEPS:
                     pace = (elapsed - timed_from) / (TIMED_STEPS - TIMED_STEPS // 4)
                     steps = step + max(1, math.floor((0.97 * 60 * settings.minutes - elapsed) / pace))
-            index = step * world + rank
+            index = step * world + processes.rank
             seed = stream(settings.seed, index, "training").initial_seed()
             torch.manual_seed(seed)  # for dropout; what the loss draws comes from the generator
             generator = torch.Generator(device).manual_seed(seed)
@@ -172,16 +177,16 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
-                row_losses = loss(wrapped, batch, generator)
-            total = _mean(row_losses, batch.get(ROW_WEIGHT))
-            stepper.zero_grad()
-            accelerator.backward(total)
-            norm_now = float(accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip))
-            loss_now = agreed(total.item())
+                row_losses = loss(called, batch, generator)
+            total, seen = _mean(row_losses, batch.get(ROW_WEIGHT), processes)
+            optimizer.zero_grad()
+            total.backward()
+            norm_now = processes.number(nn.utils.clip_grad_norm_(working.parameters(), settings.clip))
+            loss_now = processes.sums(total.item())[0] / world
             _finite(loss_now, norm_now, step, settings, out)
-            stepper.step()
-            average.update(ema, network, average.decay_at(step, settings.ema))
-            step, rows = step + 1, rows + len(row_losses) * world
+            optimizer.step()
+            average.update(ema, working, average.decay_at(step, settings.ema))
+            step, rows = step + 1, rows + seen
             losses.append(loss_now)
             if journal is not None and (step % settings.log_every == 0 or step == steps):
                 now = time.monotonic()
@@ -195,24 +200,40 @@ def fit(
                     samples_per_second=round((rows - mark[1]) / max(now - mark[0], 1e-9), 3),
                 )
                 losses, mark = [], (now, rows)
+            stop: Cancelled | None = None
             try:
                 for observer in observers:
                     observer(TrainReport(step, steps, seconds(), rows, loss_now, ema))
-            except Cancelled:
+            except Cancelled as cancelled:
+                stop = cancelled
+            stopped, elapsed = processes.sums(float(stop is not None), seconds())
+            if stopped:  # in any process: all save together, and end
                 save()
-                raise
-            if time.monotonic() - saved >= 60 * settings.save_minutes:
+                raise stop or Cancelled
+            if elapsed / world - saved_at >= 60 * settings.save_minutes:
                 save()
-                saved = time.monotonic()
+                saved_at = elapsed / world
         save()
+    if processes.shards:
+        network.load_state_dict(processes.whole(working.state_dict()))
+        ema = processes.whole(ema)
     return TrainReport(step, steps, seconds(), rows, loss_now, ema)
 
 
-def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean over the rows, weighted or not; refuses a loss that is not one number a row."""
+def _mean(losses: Tensor, weight: Tensor | None, processes: Processes) -> tuple[Tensor, int]:
+    """Mean over the rows of all processes, weighted or not, and their number.
+
+    Gradients are averaged over the processes, so each one's share is `world` times its sum over the sum of all weights:
+    the average is then that of one process with the joined batch. Refuses a loss that is not one number a row.
+    """
     if losses.ndim != 1:
         raise ValueError(f"a loss returns one number a row, shape (B,), not {tuple(losses.shape)}")
-    return losses.mean() if weight is None else (weight * losses).sum() / weight.sum()
+    if processes.world == 1:
+        return (losses.mean() if weight is None else (weight * losses).sum() / weight.sum()), len(losses)
+    mine = float(len(losses)) if weight is None else float(weight.sum())
+    everywhere, rows = processes.sums(mine, len(losses))
+    total = losses.sum() if weight is None else (weight * losses).sum()
+    return processes.world * total / everywhere, round(rows)
 
 
 def _finite(loss: float, norm: float, step: int, settings: TrainSettings, out: Path) -> None:
@@ -226,12 +247,12 @@ def _finite(loss: float, norm: float, step: int, settings: TrainSettings, out: P
     )
 
 
-def _same_settings(settings: TrainSettings, done: state.Progress, out: Path) -> None:
-    now = asdict(settings)
+def _same_settings(now: Mapping[str, Any], done: state.Progress, out: Path) -> None:
+    then = {"processes": 1, **done.settings}  # older states do not say: they were of one
     changed = [
-        f"{name} was {done.settings.get(name)}, is {value}"
+        f"{name} was {then.get(name)}, is {value}"
         for name, value in now.items()
-        if name not in MAY_CHANGE and done.settings.get(name) != value
+        if name not in MAY_CHANGE and then.get(name) != value
     ]
     if changed:
         raise UserError(

@@ -9,7 +9,7 @@ It is written whole or not at all, and read without unpickling anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,21 @@ class Progress:
     settings: Mapping[str, Any]
 
 
-def write(
-    folder: Path, network: nn.Module, ema: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
-    """Save everything that the next step depends on."""
+def collect(network: nn.Module, ema: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that the next step depends on, under its name in the file; the live tensors, not copies."""
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"ema/{name}": value for name, value in ema.items()}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
-    flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return tensors
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+    """Save what `collect` found, whole and on the CPU (`Processes.whole`)."""
     header = {"training": json.dumps(vars(progress))}
     try:
-        write_atomic(folder / FILE, lambda path: save_file(flat, path, metadata=header))
+        write_atomic(folder / FILE, lambda path: save_file(dict(tensors), path, metadata=header))
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"the training state cannot be written ({error})",
@@ -58,10 +60,38 @@ def write(
         ) from None
 
 
-def read(
-    folder: Path, network: nn.Module, ema: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, device: torch.device
-) -> Progress:
-    """Put a saved state into network, average and optimizer; every tensor fits or nothing is changed."""
+@dataclass(frozen=True)
+class Saved:
+    """What a state file holds: where the run stands, and tensors by kind ("network", "ema", "optimizer") and name."""
+
+    path: Path
+    progress: Progress
+    parts: Mapping[str, Mapping[str, Tensor]]
+
+    def into(self, network: nn.Module) -> None:
+        """The weights into a whole network; every tensor fits or nothing is changed."""
+        place(network, dict(self.parts["network"]), where=str(self.path))
+
+    def restore(
+        self,
+        network: nn.Module,
+        ema: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        part: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        """Average and moments of a network that `into` has filled; part(whole, like): what this process holds of it."""
+        for name, value in ema.items():
+            value.copy_(part(self.parts["ema"][name], value))
+        moments = self.parts["optimizer"]
+        for name, parameter in network.named_parameters():
+            saved = {key.rpartition("/")[2]: v for key, v in moments.items() if key.rpartition("/")[0] == name}
+            optimizer.state[parameter] = {
+                key: part(value, value if key == "step" else parameter) for key, value in saved.items()
+            }
+
+
+def read(folder: Path) -> Saved:
+    """The state in a folder; raises UserError where there is none or it is damaged."""
     path = folder / FILE
     if not path.is_file():
         raise UserError("there is no training state to resume", where=str(path), remedy="start without resuming")
@@ -70,20 +100,14 @@ def read(
             header = (file.metadata() or {})["training"]
             progress = Progress(**json.loads(header))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        part: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
-            part[kind][rest] = value
-        if part["ema"].keys() != part["network"].keys():
+            parts[kind][rest] = value
+        if parts["ema"].keys() != parts["network"].keys():
             raise ValueError("weights and average have other names")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"is no training state ({error})", where=str(path), remedy="remove the file and start anew"
         ) from None
-    place(network, part["network"], where=str(path))
-    for name, value in ema.items():
-        value.copy_(part["ema"][name])
-    for name, parameter in network.named_parameters():
-        saved = {key.rpartition("/")[2]: v for key, v in part["optimizer"].items() if key.rpartition("/")[0] == name}
-        optimizer.state[parameter] = {key: v.to(device) for key, v in saved.items()}
-    return progress
+    return Saved(path, progress, parts)
