@@ -77,18 +77,18 @@ class SingleStep:
             half = self.plain.law(t, m, grid, own)
             x_m = moved(x, pred, half, m)
             if step.noise is not None:
-                x_m = x_m + lin((half.std, self._half(step, m, x)))
+                x_m = x_m + lin((half.std, self._half(step, step.noise, m, x)))
             pred = ask(x_m, m, step).guided
         mean = moved(x, pred, law, s, t)
         if step.noise is None:
             return Transition(mean, mean, None, None, asked)
         return Transition(mean + lin((law.std, step.noise)), mean, law.std, step.noise, asked)
 
-    def _half(self, step: Step, m: Point, x: Tensor) -> Tensor:
+    def _half(self, step: Step, z: Tensor, m: Point, x: Tensor) -> Tensor:
         """The normal draw of the half step: rho z + sqrt(1 - rho^2) z_half."""
         t, s = step.t.log_snr, step.s.log_snr
         shared = torch.expm1(2 * (m.log_snr - t)) / torch.expm1(2 * (s - t))  # rho^2
-        return lin((shared.sqrt(), step.noise), ((1 - shared).sqrt(), step.draw("half", x)))
+        return lin((shared.sqrt(), z), ((1 - shared).sqrt(), step.draw("half", x)))
 
 
 def moved(x: Tensor, pred: Prediction, law: Law, s: Point, t: Point | None = None) -> Tensor:

@@ -363,7 +363,7 @@ MUTANTS: dict[str, Mutant] = {
     "half step with noise of its own": Mutant(
         SingleStep,
         "_half",
-        instead(lambda self, step, m, x: step.draw("half", x)),
+        instead(lambda self, step, z, m, x: step.draw("half", x)),
         formulas.test_single_steps_are_those_of_k_diffusion,
     ),
     "second evaluation at the start": Mutant(
