@@ -1,9 +1,9 @@
 """What an adapter is: parameters beside a network that say, at some of its sites, what to add.
 
-    begin once a network call -> state;   at each site  h <- h + strength * apply(site, h, x, state)
+    begin once a network call -> state;   at each site  h <- h + strength * add(site, h, x, state)
 
 Strength, curve, region, branch and the weight of a layer belong to the card an adapter is attached with (card.py), and
-the host's side of it multiplies (attached.py): an adapter knows none of them. What apply returns is added, so adapters
+the host's side of it multiplies (attached.py): an adapter knows none of them. What add returns is added, so adapters
 whose change does not read h commute up to rounding; those that modulate h act in the order of their cards.
 """
 
@@ -43,9 +43,9 @@ class Adapter(nn.Module):
         return None
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], prepared: Prepared) -> Any:
-        """Once a network call: what the entry module is about to be given -> what `apply` gets as its state."""
+        """Once a network call: what the entry module is about to be given -> what `add` gets as its state."""
         return prepared
 
-    def apply(self, site: Site, h: Tensor, x: Tensor, state: Any) -> Tensor:
+    def add(self, site: Site, h: Tensor, x: Tensor, state: Any) -> Tensor:  # `apply` is nn.Module's own
         """What is to be added at a site, at strength 1. h: what the site says; x: what it was given."""
         raise NotImplementedError

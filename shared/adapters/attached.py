@@ -1,6 +1,6 @@
 """Cards in place: which rows an adapter acts on, how strongly, where, and what undoes it.
 
-    h <- h + gate * apply(site, h, x, state),     gate = strength(progress) * branch * region * weight of the site
+    h <- h + gate * add(site, h, x, state),     gate = strength(progress) * branch * region * weight of the site
 
 A row, or a position, whose gate is 0 keeps its bits: the sum is selected, not multiplied away. A call in which no row
 is open computes nothing of the adapter. Branches are taken on Python values that change with the point of a run, never
@@ -194,7 +194,7 @@ class Attachment:
         def change(h: Tensor, x: Tensor) -> Tensor:
             if not self.active:
                 return h
-            added = adapter.apply(site, h, x, self.state).to(h.dtype)
+            added = adapter.add(site, h, x, self.state).to(h.dtype)
             return self._mix(site, weight, h, added)
 
         return change

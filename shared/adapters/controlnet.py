@@ -38,7 +38,6 @@ from shared.adapters.attached import live
 from shared.adapters.host import Host, Site, UNetHost, given_to
 from shared.errors import UserError
 from shared.networks.layers import CONVOLUTIONS, zero
-from shared.networks.unet import Level
 
 HINT = "hint"
 
@@ -98,8 +97,7 @@ class UNetCopy(nn.Module):
         for level, sample in zip(self.down, self.sample, strict=False):  # all but the coarsest
             found.append(level(h, embedding))
             h = sample(found[-1])
-        last: Level = self.down[-1]  # type: ignore[assignment]
-        return [*found, self.mid(last(h, embedding), embedding)]
+        return [*found, self.mid(self.down[-1](h, embedding), embedding)]
 
 
 class BlocksCopy(nn.Module):
@@ -159,7 +157,7 @@ class ControlNet(Adapter):
 
     def sites(self, host: Host) -> tuple[str, ...]:
         for name, layer in zip(self.names, self.zeros, strict=True):
-            width = layer.weight.shape[0]
+            width = layer.get_parameter("weight").shape[0]
             if host.site(name).channels != width:
                 raise UserError(
                     f"the ControlNet is {width} wide at {name}, the network {host.site(name).channels}",
@@ -170,7 +168,7 @@ class ControlNet(Adapter):
 
     def prepare(self, condition: Condition) -> Prepared:
         """The encoded hint (n, D, *grid), and which rows have one (n, 1): a row of NaN has none."""
-        hint = condition[HINT].to(self.encode.layers[0].weight.dtype)
+        hint = condition[HINT].to(next(self.encode.parameters()).dtype)
         if hint.ndim != 2 + len(self.encode.stride) or hint.shape[1] != self.config.channels:
             raise UserError(
                 f"the hint has shape {tuple(hint.shape)}",
@@ -194,7 +192,7 @@ class ControlNet(Adapter):
             added[name] = torch.where(present, out, torch.zeros_like(out))
         return added
 
-    def apply(self, site: Site, h: Tensor, x: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+    def add(self, site: Site, h: Tensor, x: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         return state[site.name]
 
 

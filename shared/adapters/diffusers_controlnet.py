@@ -82,7 +82,7 @@ class StockControlNet(Adapter):
             return [*said[0], said[1]]
         return [residual for part in said for residual in part or ()]
 
-    def apply(self, site: Site, h: Tensor, x: Tensor, state: list[Tensor]) -> Tensor:
+    def add(self, site: Site, h: Tensor, x: Tensor, state: list[Tensor]) -> Tensor:
         return state[self._source[site.name]]
 
     def _sources(self, host: Host) -> dict[str, int]:

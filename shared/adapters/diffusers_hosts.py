@@ -33,7 +33,8 @@ class DiffusersHost(Host):
 
     @property
     def config(self) -> dict[str, Any]:
-        config = json.loads(json.dumps(dict(self.network.config)))  # type: ignore[call-overload]
+        found: Any = self.network.config
+        config = json.loads(json.dumps(dict(found)))
         return {name: value for name, value in config.items() if not name.startswith("_")}
 
     def check(self) -> None:
@@ -126,8 +127,6 @@ class UNet2DHost(DiffusersHost):
 
 class TransformerHost(DiffusersHost):
     """Transformers over patches: block.K, and in Flux single.K, whose sequences hold words and then patches."""
-
-    arguments = ("hidden_states", "encoder_hidden_states")
 
     def places(self) -> list[Site]:
         width = int(self.network.inner_dim)  # type: ignore[arg-type]

@@ -64,9 +64,9 @@ class Update(nn.Module):
         weight: Tensor = layer.weight  # type: ignore[assignment]
         exact = torch.promote_types(weight.dtype, torch.float32)
         ones = (1,) * (weight.ndim - 2)
-        make = {"dtype": exact, "device": weight.device}
-        self.down = nn.Parameter(torch.empty(rank, *weight.shape[1:], **make))  # type: ignore[arg-type]
-        self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, *ones, **make))  # type: ignore[arg-type]
+        make: dict[str, Any] = {"dtype": exact, "device": weight.device}
+        self.down = nn.Parameter(torch.empty(rank, *weight.shape[1:], **make))
+        self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, *ones, **make))
         self.scale = alpha / rank
         nn.init.kaiming_uniform_(self.down, a=5**0.5)  # as nn.Linear and the convolutions start
         self.options: dict[str, Any] = {}
@@ -111,8 +111,10 @@ class LoRA(Adapter):
 
     def sites(self, host: Host) -> tuple[str, ...]:
         for path in self.paths:
-            layer = host.module(path)
-            have, want = tuple(self.update(path).weight.shape), tuple(layer.weight.shape)  # type: ignore[union-attr, arg-type]
+            have, want = (
+                tuple(self.update(path).weight.shape),
+                tuple(host.network.get_parameter(f"{path}.weight").shape),
+            )
             if have != want:
                 raise UserError(
                     f"the LoRA changes a weight {have} at {path}, the network's is {want}",
@@ -121,7 +123,7 @@ class LoRA(Adapter):
                 )
         return self.paths
 
-    def apply(self, site: Site, h: Tensor, x: Tensor, state: Any) -> Tensor:
+    def add(self, site: Site, h: Tensor, x: Tensor, state: Any) -> Tensor:
         return self.update(site.path)(x)
 
     def merge(self, host: Host, strength: float = 1.0) -> Callable[[], None]:

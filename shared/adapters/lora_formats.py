@@ -131,7 +131,8 @@ def load(path: Path | str, host: Host, *, leave_words: bool = False) -> LoRA:
 def _read(path: Path, host: Host) -> tuple[Report, dict[str, Low]]:
     tensors, metadata = _tensors(path)
     kind, halves, alphas, foreign = _sorted(tensors)
-    table, lows = names(host), {}
+    table = names(host)
+    lows: dict[str, Low] = {}
     missing, unexpected, mismatched, words = [], list(foreign), [], []
     for name, pair in halves.items():
         if name.startswith(WORDS):

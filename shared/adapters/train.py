@@ -45,7 +45,7 @@ class Trainee(nn.Module):
             state = adapter.begin(given, named, prepared)
 
         def added(site: Site) -> Any:
-            return lambda h, given: h + adapter.apply(site, h, given, state).to(h.dtype)
+            return lambda h, given: h + adapter.add(site, h, given, state).to(h.dtype)
 
         with ExitStack() as stack:
             for handle in (host.before(entry, begin), *(host.on(site, added(site)) for site in self._sites)):

@@ -63,7 +63,7 @@ def test_sampler_example_passes_its_own_test(tmp_path: Path, monkeypatch: pytest
 def test_adapter_example_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = run_code(code_of("CONTRIBUTING.md", "adapter"), "gain", tmp_path, monkeypatch)
     module.test_gain_starts_as_the_identity_acts_in_its_window_and_leaves_no_trace()
-    monkeypatch.setattr(module.Gain, "apply", lambda self, site, h, x, state: h)
+    monkeypatch.setattr(module.Gain, "add", lambda self, site, h, x, state: h)
     with pytest.raises(AssertionError):  # its check can fail
         module.test_gain_starts_as_the_identity_acts_in_its_window_and_leaves_no_trace()
 

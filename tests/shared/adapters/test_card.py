@@ -63,9 +63,9 @@ def test_conditions_regions_branches_and_rows_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="values 0 to 2"):
         Card(lora, region=torch.tensor([0.0, 2.0]).reshape(1, 1, 1, 2))
     with pytest.raises(UserError, match="choose both or cond"):
-        Card(lora, branches="null")  # type: ignore[arg-type]
+        Card(lora, branches="null")
     with pytest.raises(UserError, match="name prompt"):
-        Card(lora, layers="style")  # type: ignore[arg-type]
+        Card(lora, layers="style")
     with pytest.raises(UserError, match=r"condition and region have \[2, 3\] rows"):
         Card(control, {"hint": hint}, region=torch.ones(3, 1, 8, 8))
     with made.host.attached([Card(control, {"hint": hint}, strength=1.0)]) as adapted:

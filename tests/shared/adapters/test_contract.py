@@ -135,7 +135,7 @@ def test_strength_or_weights_of_zero_cost_nothing(case, options, monkeypatch):
     def never(*_):
         raise AssertionError("computed")
 
-    for method in ("begin", "apply", "prepare"):
+    for method in ("begin", "add", "prepare"):
         monkeypatch.setattr(adapter, method, never)
     assert torch.equal(case.run(case.card(adapter, **options)), case.base)
 
@@ -148,8 +148,13 @@ def test_a_curve_acts_inside_its_window_and_costs_nothing_outside(case):
     card = case.card(adapter, strength=Curve.window(0.4, 0.8))
     full = case.run(case.card(adapter))
     calls = []
-    apply = adapter.apply
-    adapter.apply = lambda *args: calls.append(1) or apply(*args)  # type: ignore[method-assign]
+    add = adapter.add
+
+    def counted(*args) -> Tensor:
+        calls.append(1)
+        return add(*args)
+
+    adapter.add = counted
     with case.backbone.host.attached([card]) as adapted:
         for time, inside in ((0.9, False), (0.5, True), (0.1, False)):  # progress of a flow is 1 - t
             calls.clear()
@@ -273,7 +278,12 @@ def test_half_precision_stays_half_precision(case, dtype):
 def test_the_condition_is_prepared_once_and_kept(case, monkeypatch):
     adapter = case.moved()
     prepare, count = adapter.prepare, []
-    monkeypatch.setattr(adapter, "prepare", lambda condition: count.append(1) or prepare(condition))
+
+    def counted(condition):
+        count.append(1)
+        return prepare(condition)
+
+    monkeypatch.setattr(adapter, "prepare", counted)
     with case.backbone.host.attached([case.card(adapter)]) as adapted:
         outs = [case.backbone.run(adapted) for _ in range(3)]
     assert len(count) == 1 and torch.equal(outs[0], outs[2])

@@ -53,7 +53,7 @@ def test_other_weights_another_configuration_and_another_class_are_refused(dit, 
     files.save(path, adapter, dit.host, CARD)
     other = backbone("dit")
     with torch.no_grad():
-        other.network.head.bias.add_(1)
+        other.network.get_parameter("head.bias").add_(1)
     with pytest.raises(UserError, match=r"was made for weights [0-9a-f]{12}, these are [0-9a-f]{12}; use the base"):
         files.load(path, other.host)
     card = json.loads(path.with_suffix(".json").read_text())

@@ -58,7 +58,12 @@ def test_a_site_knows_what_it_was_given_and_positions_are_those_of_the_picture(m
     host = made.host
     site = next(site for site in host.sites() if site.kind == "linear" and site.space)
     seen: list[Any] = []
-    handle = host.on(site, lambda h, x: seen.append((h, x)) or h)
+
+    def see(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        seen.append((h, x))
+        return h
+
+    handle = host.on(site, see)
     shapes: list[Any] = []
     watch = host.before("", lambda args, kwargs: shapes.extend(host.shapes(args, kwargs)))
     made.run()
