@@ -14,7 +14,7 @@ from shared.denoiser import Cond, Denoiser
 from shared.grid import Grid
 from shared.noise import Noise
 from shared.particles import Particles
-from shared.process import Gaussian, Process
+from shared.process import Gaussian, Point, Process
 from shared.run import Guidance, RunState, Sampler
 
 POPULATIONS = Part("resampling of particles", needs=frozenset({"stochastic"}))  # copies stay copies without noise
@@ -41,7 +41,7 @@ def cost(
             continue
         rewards += sum(g.rewards(k, k == end) for g in guidance if g.active(grid.points[j]))
         t, s = grid.points[i], grid.points[j]
-        for at in (t, s)[: sampler.evaluations(t, s)]:
+        for at in asked_at(sampler, t, s, grid):
             acting = [g for g in guidance if g.active(at)]
             for asked, queries in plan(denoiser, acting, cond).items():
                 calls += len(queries)
@@ -50,6 +50,12 @@ def cost(
                 )
             backprops += len({g.applies for g in acting if g.grad == "x"})
     return Cost(calls, batches, backprops, rewards)
+
+
+def asked_at(sampler: Sampler, t: Point, s: Point, grid: Grid) -> tuple[Point, ...]:
+    """The points at which a step asks: what the sampler's `asks` says, or t and then s."""
+    asks = getattr(sampler, "asks", None)
+    return asks(t, s, grid) if asks else (t, s)[: sampler.evaluations(t, s)]
 
 
 def _shapes(cond: Cond | None) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -133,7 +133,10 @@ class Sampler(Protocol):
         ...
 
     def evaluations(self, t: Point, s: Point) -> int:
-        """How often `ask` is called in the step from t to s."""
+        """How often `ask` is called in the step from t to s.
+
+        At t, then at s; a sampler that asks elsewhere also has asks(t, s, grid) -> points.
+        """
         ...
 
     def step(self, ask: Ask, x: Tensor, step: Step, grid: Grid, own: Own) -> Transition:

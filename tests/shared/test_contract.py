@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from shared.denoiser import Denoiser, Prediction, Query, eps_head, x0_head
-from shared.grid import Grid
+from shared.grid import Grid, grid
 from shared.guidance.classifier_free import ClassifierFree
 from shared.guidance.known_region import KnownRegion
 from shared.guidance.posterior import DDNM, DPS
 from shared.guidance.window import Window
 from shared.noise import Bulk, PerSample
 from shared.operators import Mask
-from shared.run import Guidance, Own, RunState, Step, Transition
+from shared.oracle import Oracle, mixture
+from shared.process import vp
+from shared.run import Guidance, Own, RunState, Sampler, Step, Transition
 from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM, DPMpp
+from shared.samplers.langevin import Langevin
+from shared.samplers.single_step import SingleStep
 from shared.testing import (
     Case,
     check_batch_split,
@@ -258,3 +262,17 @@ def test_the_prior_is_drawn_where_no_start_is_given() -> None:
     assert (first.std() / at.sigma - 1).abs() < 5 / 16000**0.5
     with pytest.raises(ValueError, match="shape of the state"):
         sample(Denoiser(Plain(), FLOW.process, x0_head()), DDIM(), FLOW.grid(4), noise=Bulk(0))
+
+
+@pytest.mark.parametrize("sampler", [SingleStep(), Langevin(corrections=3)], ids=["half-way", "three corrections"])
+def test_calls_are_counted_where_a_sampler_asks(sampler: Sampler) -> None:
+    """A window that closes inside a step, and more evaluations than a step has ends."""
+    process = vp("cosine")
+    truth = mixture(torch.tensor([[-1.0, 0.0], [1.0, 1.0]]), 0.4)
+    denoiser, path = Oracle(truth, process), grid(process, 8, start=990.0, stop=10.0)
+    t, s = path.points[3], path.points[4]
+    guidance = [ClassifierFree(2.0, Window(high=float(t.log_snr + 0.75 * (s.log_snr - t.log_snr))))]
+    cond = {"label": torch.zeros(2, dtype=torch.int64)}
+    declared = cost(denoiser, sampler, path, cond=cond, guidance=guidance)
+    sample(denoiser, sampler, path, noise=PerSample.of(0, 2), shape=(2, 2), cond=cond, guidance=guidance)
+    assert (denoiser.spent.calls, denoiser.spent.batches) == (declared.calls, declared.batches)
