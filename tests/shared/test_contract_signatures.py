@@ -17,10 +17,14 @@ import pytest
 LISTING = Path(__file__).with_name("signatures.txt")
 MODULES = (
     "shared.process",
+    "shared.heads",
     "shared.denoiser",
     "shared.grid",
     "shared.noise",
     "shared.run",
+    "shared.particles",
+    "shared.ask",
+    "shared.check",
     "shared.sample",
     "shared.capabilities",
     "shared.oracle",
@@ -28,9 +32,16 @@ MODULES = (
     "shared.testing",
     "shared.samplers.ddim",
     "shared.samplers.heun",
+    "shared.samplers.euler",
+    "shared.samplers.langevin",
+    "shared.samplers.named",
+    "shared.samplers.single_step",
+    "shared.samplers.unipc",
     "shared.guidance.classifier_free",
     "shared.guidance.known_region",
     "shared.guidance.posterior",
+    "shared.guidance.steering",
+    "shared.guidance.histogram",
     "shared.guidance.window",
 )
 
