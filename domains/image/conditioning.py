@@ -8,7 +8,6 @@ whole range and at four times the resolution; a pixel is an edge when an edge of
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from dataclasses import dataclass
 from functools import cache
@@ -134,8 +133,3 @@ def map_png(values: NDArray) -> bytes:
 def map_url(values: NDArray, name: str) -> str:
     """The same as a data: URL with a file name, as an upload of a page."""
     return f"data:image/png;name={name};base64,{base64.b64encode(map_png(values)).decode()}"
-
-
-def sha256_of(values: NDArray) -> str:
-    """The hash of the map's PNG."""
-    return hashlib.sha256(map_png(values)).hexdigest()

@@ -88,11 +88,6 @@ def infotext(sidecar: Mapping[str, Any]) -> str:
     return f"{given['caption']}\n{line}"
 
 
-def read_png(body: bytes) -> NDArray:
-    """The values of a PNG that this module wrote."""
-    return np.asarray(Image.open(io.BytesIO(body), formats=("PNG",)))
-
-
 def packed(files: Mapping[str, bytes]) -> dict[str, str]:
     """Small input files as a sidecar carries them: name -> base64."""
     return {name: base64.b64encode(body).decode() for name, body in files.items()}
