@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +82,9 @@ class DiTConfig:
         for name in ("patch", "size", "time_frequencies", "eps"):  # JSON has lists where Python has tuples
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        if isinstance(self.text, Mapping):
-            object.__setattr__(self, "text", TextConfig(**self.text))
+        text: Any = self.text
+        if isinstance(text, Mapping):
+            object.__setattr__(self, "text", TextConfig(**text))
         if self.dims not in (1, 2, 3):
             raise UserError(
                 f"a DiT has 1, 2 or 3 dimensions, not {self.dims}",
@@ -125,7 +126,7 @@ class DiTConfig:
                 f"{self.size} is not divisible by {self.patch_by_axis}", where="size", remedy="give whole patches"
             )
         names = [*self.vectors, *self.classes, *self.images]
-        names += ["text"] * (self.text is not None) + [self.present] * (self.present is not None)
+        names += ["text"] * (self.text is not None) + ([] if self.present is None else [self.present])
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
             raise UserError(f"{double} are declared twice", where="conditions", remedy="rename one")
@@ -219,10 +220,10 @@ class DiT(nn.Module):
         `network(x, t, {})` and `network(x, t, network.null(x))` are equal up to rounding; the second has the shapes of
         a full condition, so that both halves of classifier-free guidance fit in one batch.
         """
-        config, whole = self.config, {"dtype": torch.int64, "device": x.device}
+        config = self.config
         shapes = self._shapes(x.shape[0], tuple(x.shape[2:]), config.text.length if config.text else 0)
         return {
-            name: torch.full(shape, -1, **whole) if name in self._integers else x.new_full(shape, math.nan)
+            name: torch.full(shape, -1, device=x.device) if name in self._integers else x.new_full(shape, math.nan)
             for name, shape in shapes.items()
         }
 
