@@ -35,10 +35,10 @@ def card() -> Image.Image:
     axes = figure.add_axes((0, 0, 1, 1))
     tracks = shown.paths.transpose(0, 1).numpy()
     axes.add_collection(LineCollection(list(tracks), colors="#64748b", linewidths=0.5, alpha=0.45))
-    axes.scatter(*tracks[:, 0].T, s=7, facecolors="none", edgecolors="#94a3b8", linewidths=0.6)
-    axes.scatter(*tracks[:, -1].T, s=13, c="#0072B2", zorder=3)
+    axes.scatter(tracks[:, 0, 0], tracks[:, 0, 1], s=7, facecolors="none", edgecolors="#94a3b8", linewidths=0.6)
+    axes.scatter(tracks[:, -1, 0], tracks[:, -1, 1], s=13, c="#0072B2", zorder=3)
     assert shown.atoms is not None
-    axes.scatter(*shown.atoms.T.numpy(), s=10, marker="+", c="#D55E00", linewidths=0.7, zorder=4)
+    axes.scatter(shown.atoms[:, 0], shown.atoms[:, 1], s=10, marker="+", c="#D55E00", linewidths=0.7, zorder=4)
     wide = HALF * SIZE[0] / SIZE[1]
     axes.set(xlim=(-wide, wide), ylim=(-HALF, HALF))
     axes.axis("off")

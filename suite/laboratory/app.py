@@ -66,7 +66,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
         with aside:
             gr.Markdown("### What am I seeing?")
             words = gr.HTML(elem_id="seeing", elem_classes="seeing")
-        with gr.Accordion("Explain: what Run does, step by step", open=False):
+        with gr.Accordion("Explain: what happens, step by step", open=False):
             explained = gr.Code(label="Parts, order and cost", elem_id="explain", **_plain(14))
         with gr.Accordion("Export: do the same again", open=False):
             gr.Markdown(AGAIN)

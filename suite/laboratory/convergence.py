@@ -75,7 +75,9 @@ def convergence(chosen: Bench, report: Callable[[int, int, str], None]) -> Conve
         curve = _order(one, kind, chosen, finest, lambda note: report(next(places), total, note))
         curves += [curve] if curve is not None else []
     laws: list[Curve] = []
-    for one in benches if law is not None else ():
+    for one in benches:
+        if law is None:
+            break
         curve = _law(one, law, chosen, lambda note: report(next(places), total, note))
         laws += [curve] if curve is not None else []
     floor = sampling_noise(law.draw, LAW_ROWS) if law is not None else None

@@ -42,7 +42,7 @@ class Erring(nn.Module):
         u = self.exact.process.shifted(x, at, cond.get("y"))
         size = (at.a**2 + at.sigma**2).sqrt()
         angle = torch.atan2(at.sigma, at.a)  # 0 at the clean end, pi / 2 where the state is all noise
-        place = torch.cat([u / shaped(size, u), shaped(angle, u).expand(len(u), 1)], 1)
+        place = torch.cat([u / shaped(size, u), angle.to(u).reshape(-1, 1).expand(len(u), 1)], 1)
         field = torch.cos(place.double() @ self.pitch + self.phase) @ self.weight
         return said + self.error * shaped(self.asked(at), field) * field
 

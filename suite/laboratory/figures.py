@@ -35,16 +35,34 @@ def run_figure(shown: Picture, title: str) -> Figure:
     main = figure.add_subplot(grid[:, :2])
     tracks = shown.paths.transpose(0, 1).numpy()
     main.add_collection(LineCollection(list(tracks), colors="#64748b", linewidths=0.4, alpha=0.35, zorder=1))
-    main.scatter(*tracks[:, 0].T, s=7, facecolors="none", edgecolors="#64748b", linewidths=0.6, label="start", zorder=2)
+    main.scatter(
+        tracks[:, 0, 0],
+        tracks[:, 0, 1],
+        s=7,
+        facecolors="none",
+        edgecolors="#64748b",
+        linewidths=0.6,
+        label="start",
+        zorder=2,
+    )
     if shown.atoms is not None:
-        main.scatter(*shown.atoms.T.numpy(), s=9, marker="+", c=ORANGE, linewidths=0.7, label="the exact set", zorder=4)
-    main.scatter(*tracks[:, -1].T, s=7, c=BLUE, label="end", zorder=3)
+        main.scatter(
+            shown.atoms[:, 0],
+            shown.atoms[:, 1],
+            s=9,
+            marker="+",
+            c=ORANGE,
+            linewidths=0.7,
+            label="the exact set",
+            zorder=4,
+        )
+    main.scatter(tracks[:, -1, 0], tracks[:, -1, 1], s=7, c=BLUE, label="end", zorder=3)
     _lines(main, shown.law, "50 % and 90 % of the exact law")
     main.legend(loc="lower left", fontsize=8, framealpha=0.9)
     _square(main, shown.half)
     for n, moment in enumerate(shown.moments):
         axes = figure.add_subplot(grid[n // 3, 2 + n % 3])
-        axes.scatter(*moment.points.T.numpy(), s=3, c=BLUE)
+        axes.scatter(moment.points[:, 0], moment.points[:, 1], s=3, c=BLUE)
         _lines(axes, moment.contours)
         axes.set_title(f"step {moment.k}: {moment.words}", fontsize=8)
         _square(axes, shown.half)

@@ -130,7 +130,7 @@ def contours(of: Any, half: float) -> Lines:
     lines: Lines = []
     for share in SHARES:
         threshold = ranked[int((mass < share).sum().clamp_max(len(ranked) - 1))]
-        lines += [line.round(3).tolist() for line in made.lines(float(threshold))]
+        lines += [torch.as_tensor(line).tolist() for line in made.lines(float(threshold))]
     return lines
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from shared.front.command import load
 
-WIDTH: Final = 110  # characters of a written line; a longer call gets one argument a line
+WIDTH: Final = 110  # characters of a written line; a longer call is wrapped
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,14 @@ class Call:
         whole = f"{self._head()}({', '.join(self._arguments(10_000))})"
         if len(whole) <= width:
             return whole
-        parts = "".join(f"    {part},\n" for part in self._arguments(width - 4))
-        return f"{self._head()}(\n{parts})"
+        rows: list[str] = []
+        for part in self._arguments(width - 4):
+            if rows and len(rows[-1]) + len(part) + 2 <= WIDTH - 4:
+                rows[-1] += f", {part}"
+            else:
+                rows.append(part)
+        inside = "".join(f"    {row},\n" for row in rows)
+        return f"{self._head()}(\n{inside})"
 
     def _head(self) -> str:
         if self.of is not None:
@@ -121,7 +127,8 @@ class Program:
         body = []
         for line in self.lines:
             text = f"{line.name} = {written(line.value, WIDTH - len(line.name) - 3)}"
-            body.append(text + (f"  # {line.remark}" if line.remark and "\n" not in text else ""))
+            remarked = f"{text}  # {line.remark}"
+            body.append(remarked if line.remark and "\n" not in text and len(remarked) <= WIDTH else text)
         return "\n".join([f"# {title}", *torch, *froms, "", *body, f"print({self.lines[-1].name}.x)", ""])
 
 

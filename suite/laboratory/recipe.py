@@ -250,8 +250,6 @@ REMEDIES: Final = (  # words of the core's refusal -> what to choose here
     ("levels; take fewer steps", "choose fewer steps, or uniform spacing"),
     ("without standing still", "choose fewer steps, or uniform spacing"),
     ("stochastic steps go down in noise", "choose ddpm, or a process whose noise only grows"),
-    ("a jump goes up in noise", "choose 1 repeat, or a process whose noise only grows"),
-    ("cannot jump", "choose 1 repeat, or a --start of 0.999"),
 )
 
 

@@ -110,8 +110,8 @@ REFUSED: Final[Mapping[str, str]] = {
     "no labels": "A label singles out some parts of the law. One part alone leaves nothing to choose.",
     "no known end": "The residual is measured from the known end y, and this process ends in pure noise instead.",
     "overshoots": "A projection of more than full length leaves the line on the other side, further at every step.",
-    "fresh noise": "A step may only take noise away. This sampler measures its fresh noise by sigma alone, which grows "
-    "again on a bridge.",
+    "injected fraction": "A step may only take noise away. This sampler measures its fresh noise by sigma alone, "
+    "which grows again on a bridge.",
 }
 
 

@@ -79,6 +79,6 @@ def test_a_program_says_what_it_does() -> None:
     ]
 
 
-def test_a_long_call_is_written_one_argument_a_line() -> None:
-    long = Call("torch", "full", ((1000, 2000), 3.25), {"dtype": Name("some_very_long_name_of_a_type")})
-    assert written(long, 40) == "torch.full(\n    (1000, 2000),\n    3.25,\n    dtype=some_very_long_name_of_a_type,\n)"
+def test_a_long_call_is_wrapped() -> None:
+    long = Call("torch", "full", ((1000, 2000), 3.25), {"dtype": Name("a_long_name" * 8)})
+    assert written(long, 40) == f"torch.full(\n    (1000, 2000), 3.25,\n    dtype={'a_long_name' * 8},\n)"
