@@ -38,7 +38,7 @@ class DiffusersHost(Host):
         return {name: value for name, value in config.items() if not name.startswith("_")}
 
     def check(self) -> None:
-        fused = [path for path, module in self.network.named_modules() if getattr(module, "fused_projections", False)]
+        fused = [path for path, module in self.network.named_modules() if _bypassed(module)]
         if fused:
             raise UserError(
                 f"{len(fused)} attentions have fused projections, which bypass their layers",
@@ -50,6 +50,13 @@ class DiffusersHost(Host):
     def named(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call of the network by name."""
         return {**dict(zip(cls.arguments, args, strict=False)), **kwargs}
+
+
+def _bypassed(module: nn.Module) -> bool:
+    """Whether an attention reads fused projections. In the older class only the processor tells."""
+    if type(module).__name__ == "Attention":
+        return type(module.processor).__name__.startswith("Fused")
+    return bool(getattr(module, "fused_projections", False))
 
 
 class UNet2DHost(DiffusersHost):
