@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import nibabel as nib
 import numpy as np
@@ -192,7 +192,7 @@ def read_extensions(path: str | Path) -> list[tuple[int, bytes]]:
             block = stream.read(_MOST_EXTENSION)
     except (EOFError, zlib.error, OSError) as error:
         raise UserError("the file is damaged or cannot be read", where=str(path), remedy=_RESAVE) from error
-    order = "little" if header.endianness == "<" else "big"
+    order: Literal["little", "big"] = "little" if header.endianness == "<" else "big"
     found, at = [], 4 if block[:1] not in (b"", b"\0") else len(block)
     while at + 8 <= len(block):
         size, code = (int.from_bytes(block[at + k : at + k + 4], order) for k in (0, 4))

@@ -7,8 +7,12 @@ one at every size. The two differ by rounding. Training, with its batches and gr
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Conv3d(nn.Conv3d):
@@ -25,10 +29,12 @@ class Conv3d(nn.Conv3d):
         plain = x.ndim == 5 and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
         simple = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         free = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-        return plain and simple and free and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+        return (
+            plain and simple and free and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
+        )
 
 
-def prefer_onednn(network: nn.Module) -> nn.Module:
+def prefer_onednn(network: Network) -> Network:
     """The same network, parameters and names, whose 3-d convolutions are the class above from here on."""
     for module in network.modules():
         if type(module) is nn.Conv3d:

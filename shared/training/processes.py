@@ -16,7 +16,7 @@ import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -98,8 +98,7 @@ class Processes:
             return whole
         from torch.distributed.tensor import distribute_tensor
 
-        sharded: DTensor = like  # type: ignore[assignment]
-        return distribute_tensor(whole, sharded.device_mesh, sharded.placements)
+        return distribute_tensor(whole, like.device_mesh, like.placements)
 
     def number(self, value: Tensor) -> float:
         """A 0-dim tensor as a number, whole. All processes must call."""
@@ -124,12 +123,13 @@ def _sharded(network: nn.Module, device: torch.device, world: int) -> nn.Module:
         )
     for block in reversed(blocks):  # inner ones first
         fully_shard(block, mesh=mesh, reshard_after_forward=free)
-    return fully_shard(network, mesh=mesh, reshard_after_forward=free)
+    fully_shard(network, mesh=mesh, reshard_after_forward=free)
+    return network
 
 
-def _is_sharded(value: Tensor) -> bool:
+def _is_sharded(value: Tensor) -> TypeGuard[DTensor]:
     return hasattr(value, "full_tensor")
 
 
 def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if _is_sharded(value) else value  # type: ignore[operator]
+    return value.full_tensor() if _is_sharded(value) else value
