@@ -273,8 +273,10 @@ def check_guided_law_converges(world: World, sampler: Sampler, guide: str) -> No
 
     The reference takes 256 second-order steps where the sampler is ancestral, else 256 of its own.
     """
-    ancestral = isinstance(sampler, DDIM) and sampler.fraction == "ancestral"
-    fine = _guided_law(world, replace(sampler, filter=DPMpp(2)) if ancestral else sampler, guide, FINE)
+    finer = sampler
+    if isinstance(sampler, DDIM) and sampler.fraction == "ancestral":
+        finer = replace(sampler, filter=DPMpp(2))
+    fine = _guided_law(world, finer, guide, FINE)
     steps = (16, 32, 64)
     errors = []
     for n in steps:

@@ -21,7 +21,7 @@ SPACINGS = ["uniform", "levels", "trailing", "leading", "log_snr", "karras"]
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])
 def test_every_spacing_has_its_steps_and_ends_clean(spacing: str, steps: int) -> None:
-    found = grid(vp("linear"), steps, spacing)  # type: ignore[arg-type]
+    found = grid(vp("linear"), steps, spacing)
     assert found.steps == steps and found.t[-1] == 0
     assert found.t[0] == 1000 or spacing == "leading"
     if spacing in ("levels", "trailing", "leading"):

@@ -52,7 +52,7 @@ def brownian() -> None:
     testing.check_noise(lambda seed: Brownian.of(seed, 64, FLOW.grid(8)), rows=64)
 
 
-def backwards(self: Euler, ask: Any_, x: Any_, step: Any_, grid: Any_, own: Any_, way: float = 1.0) -> Transition:
+def backwards(self: Euler, ask: Any_, x: Any_, step: Any_, grid: Any_, own: Any_, *, way: float = 1.0) -> Transition:
     asked = ask(x, step.t, step)
     x = x + lin((way * (step.t.t - step.s.t), asked.guided.velocity))
     return Transition(x, x, None, None, asked)

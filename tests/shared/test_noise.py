@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from shared.grid import own_times
 from shared.noise import Brownian, Masked, Noise, PerSample, Shared
@@ -74,7 +75,8 @@ def test_a_run_along_a_path_resumes_and_splits_to_the_bit() -> None:
 
 def test_after_a_jump_the_same_interval_has_another_path() -> None:
     grid = FLOW.grid(6).jumps(2, 2)
-    noise, first = Brownian.of(0, 3, grid), {}
+    noise = Brownian.of(0, 3, grid)
+    first: dict[tuple[int, int], Tensor] = {}
     for k in range(1, len(grid.route)):
         move = (grid.route[k - 1], grid.route[k])
         drawn = noise.draw(k, LIKE)

@@ -18,7 +18,7 @@ schemes = pytest.mark.parametrize("scheme", SCHEMES)
 
 def counts(scheme: str, rows: int = 800) -> Tensor:
     """(rows, 8) copies of each particle in `rows` independent populations of the same weights."""
-    drawn = Particles(8, 1.0, scheme).resample(LOG_W.repeat(rows), 3, PerSample.of(0, 8 * rows))  # type: ignore[arg-type]
+    drawn = Particles(8, 1.0, scheme).resample(LOG_W.repeat(rows), 3, PerSample.of(0, 8 * rows))
     assert drawn is not None
     ancestors = drawn[0].reshape(rows, 8)
     assert bool((ancestors // 8 == torch.arange(rows)[:, None]).all()), "a row descends from another population"
@@ -44,7 +44,7 @@ def test_systematic_draws_leave_the_least_noise_and_multinomial_the_most() -> No
 
 @schemes
 def test_a_batch_may_be_split_between_populations(scheme: str) -> None:
-    particles, noise = Particles(4, 0.9, scheme), PerSample.of(7, 12)  # type: ignore[arg-type]
+    particles, noise = Particles(4, 0.9, scheme), PerSample.of(7, 12)
     log_w = torch.randn(12, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
     whole = particles.resample(log_w, 5, noise)
     assert whole is not None

@@ -153,7 +153,8 @@ def test_coefficients_meet_states_without_promotion() -> None:
     assert lin((k, x)).dtype == torch.float32
     rows = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     assert lin((rows, x))[:, 0, 0].tolist() == [1, 2, 3] and lin((rows, x)).dtype == torch.float32
-    assert shaped(torch.ones(1, 4, dtype=torch.float64), torch.ones(2, 4)).shape == (1, 4)
+    an_entry = shaped(torch.ones(1, 4, dtype=torch.float64), torch.ones(2, 4))
+    assert isinstance(an_entry, Tensor) and an_entry.shape == (1, 4)
     with pytest.raises(ValueError, match="2 rows meets a state of 3 rows"):
         lin((rows[:2], x))
     with pytest.raises(ValueError, match="at least one"):

@@ -208,7 +208,7 @@ def test_langevin_corrections_are_those_of_song() -> None:
         noise = Recorded({(1, "step"): Z})
         grid = own_times(process, [t, s])
         wanted = sample(Oracle(MIXTURE, process), DDIM("ancestral"), grid, noise=noise, x=walked).x
-        got = one_step(process, Langevin(snr, rule=rule), t, s)  # type: ignore[arg-type]
+        got = one_step(process, Langevin(snr, rule=rule), t, s)
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 

@@ -53,7 +53,7 @@ def run(case: Case, particles: Particles | None) -> RunState:
 
 def steered(potential: str, particles: Particles | None, strength: float = 1.0) -> RunState:
     every = 1 if potential == "difference" else 8  # the others multiply the tilt by the number of times
-    steering = Steering(reward, strength, potential, every)  # type: ignore[arg-type]
+    steering = Steering(reward, strength, potential, every)
     sampler, grid = DDIM("ancestral", DPMpp(2)), FLOW.grid(STEPS)
     return run(FLOW.case(sampler, grid, GROUPS * GROUP, guidance=(steering,), bulk=True), particles)
 
@@ -119,7 +119,7 @@ def test_strength_zero_a_population_of_one_and_a_threshold_of_zero_change_nothin
 
 @POTENTIALS
 def test_a_steered_run_resumes_to_the_bit(potential: str) -> None:
-    case = contract.plain_case(FLOW, "ancestral", (Steering(reward, 20.0, potential),), jumps=True)  # type: ignore[arg-type]
+    case = contract.plain_case(FLOW, "ancestral", (Steering(reward, 20.0, potential),), jumps=True)
     parts = (case.denoiser, case.sampler, case.grid)
     options = {
         "noise": case.drawn,
@@ -167,6 +167,6 @@ def test_a_reward_that_is_no_number_a_sample_is_refused() -> None:
         with pytest.raises(ValueError, match="one finite number a sample"):
             steady(Steering(bad))
     with pytest.raises(ValueError, match="choose difference, max, sum"):
-        Steering(reward, potential="best")  # type: ignore[arg-type]
+        Steering(reward, potential="best")
     with pytest.raises(ValueError, match="stochastic"):
         run(contract.plain_case(FLOW, "ddim", (Steering(reward),)), None)
