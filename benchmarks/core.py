@@ -94,7 +94,8 @@ def per_step(runs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor) -> dict[
 
 def guided(levels: Tensor, rows: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """A plain run, one with classifier-free guidance, a clamp and an observer, and the network alone on two copies."""
-    process, network, seen = vp("linear"), Tenth(), []
+    process, network = vp("linear"), Tenth()
+    seen: list[int] = []
     cond, null = {"label": torch.ones(rows, 1)}, {"label": torch.zeros(rows, 1)}
     denoiser, noise = Denoiser(network, process, eps_head(), null=null), PerSample.of(0, rows)
 

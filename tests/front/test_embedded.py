@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from shared.errors import UserError
 from shared.front.command import command, invoke
@@ -33,6 +34,7 @@ def test_what_is_put_in_is_read_back_here_and_by_pillow() -> None:
     assert json.loads(str(sidecar_text(body))) == {"seed": 7, "caption": "ein Kreis – ○"}
     image = Image.open(io.BytesIO(body))
     image.load()
+    assert isinstance(image, PngImageFile)
     assert image.text["Description"] == "SYNTHETIC" and json.loads(image.text[SIDECAR])["seed"] == 7
     assert image.tobytes() == Image.open(io.BytesIO(picture())).tobytes()
 

@@ -122,7 +122,7 @@ def test_levels_are_those_of_diffusers(steps: int, spacing: str, known_as: str, 
         with pytest.raises(ValueError, match="do not fit 1000 levels with offset 2"):
             grid(vp("linear"), steps, spacing, offset=2)
         return
-    mine = grid(vp("linear"), steps, spacing, offset=offset if spacing == "leading" else 0)  # type: ignore[arg-type]
+    mine = grid(vp("linear"), steps, spacing, offset=offset if spacing == "leading" else 0)
     assert (mine.t[:-1] - 1).long().tolist() == scheduler.timesteps.tolist() and mine.t[-1] == 0
 
 
@@ -132,5 +132,5 @@ def test_levels_are_those_of_diffusers(steps: int, spacing: str, known_as: str, 
 def test_grids_by_noise_are_those_of_diffusers(spacing: str, option: str) -> None:
     scheduler = diffusers.EulerDiscreteScheduler(**BETAS, **{option: True})
     scheduler.set_timesteps(12)
-    points = grid(vp("linear"), 12, spacing).whole  # type: ignore[arg-type]
+    points = grid(vp("linear"), 12, spacing).whole
     torch.testing.assert_close((points.sigma / points.a).float(), scheduler.sigmas, rtol=2e-4, atol=0)

@@ -14,7 +14,7 @@ from shared.errors import Cancelled
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
 
 EQUAL = TrainSettings(steps=4, warmup=1, lr=1e-2, clip=1e9, log_every=1)
-LONG = TrainSettings(steps=30, warmup=5, lr=1e-2, save_minutes=0.001, log_every=1, seed=3)
+LONG = TrainSettings(steps=30, warmup=5, lr=1e-2, save_minutes=1e-5, log_every=1, seed=3)
 
 
 class Layer(nn.Module):
@@ -36,6 +36,7 @@ class Stack(nn.Module):
         self.double()
         if not dropout:
             for layer in self.layers:
+                assert isinstance(layer, Layer)
                 layer.dropout.p = 0.0
 
     def forward(self, x: Tensor) -> Tensor:

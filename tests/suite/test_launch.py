@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,8 @@ def test_a_killed_workers_job_is_done_by_another_and_given_up_after_three(tmp_pa
     answers = dict(launch(batch_work.die_at_first, numbers(4, tmp_path), Workers("local", 2)))
     assert [type(answers[place]) for place in range(4)] == [Done, Done, Failed, Done]
     assert {n: (tmp_path / f"{n}.tries").stat().st_size for n in range(4)} == {0: 1, 1: 2, 2: 3, 3: 1}
-    assert "died 3 times" in answers[2].why
+    given_up = answers[2]
+    assert isinstance(given_up, Failed) and "died 3 times" in given_up.why
 
 
 def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
@@ -47,6 +49,7 @@ def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
     running = launch(batch_work.square, jobs, Workers("local", 2))
     next(running)
     assert {child.pid for child in psutil.Process().children()} > before
+    assert isinstance(running, Generator)
     running.close()
     left = {child.pid for child in psutil.Process().children()} - before
     assert not [pid for pid in left if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]

@@ -44,7 +44,7 @@ def tiny_unet(**options: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
     torch.manual_seed(0)
-    return UNet2DConditionModel(
+    network: Any = UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -56,7 +56,8 @@ def tiny_unet(**options: Any) -> Any:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         **options,
-    ).eval()
+    )
+    return network.eval()
 
 
 def tokenizer(folder: Path) -> Any:
@@ -111,7 +112,7 @@ def text_to_image(folder: Path) -> Any:
     scheduler = DDIMScheduler(
         **BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
     )
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text.eval(),
         tokenizer=words,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 from shared.interop.schedulers import SuiteScheduler, one_call, usable  # noqa: E402
 
 UNCLIPPED = {"clip_sample": False}
-STOCK = {  # a stock scheduler, its options, and our sampler of the same method
+STOCK: dict[str, tuple[str, dict[str, Any]]] = {  # a stock scheduler, its options, and our sampler of the same method
     "ddim": ("DDIMScheduler", UNCLIPPED),
     "ddim, ends at the first level": ("DDIMScheduler", {**UNCLIPPED, "set_alpha_to_one": False, "steps_offset": 1}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
