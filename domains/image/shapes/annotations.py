@@ -92,7 +92,7 @@ def boxes(scenes: Scenes, size: int = 32) -> NDArray:
     out = np.full((len(scenes), THINGS, 4), np.nan, np.float32)
     there = mask.any((2, 3))
     for axis, (low, high) in ((2, (0, 2)), (3, (1, 3))):  # rows of pixels are hidden along axis 3
-        line = mask.any(axis)
+        line: NDArray = np.logical_or.reduce(mask, axis)
         out[..., low] = np.where(there, line.argmax(2) / size, np.nan)
         out[..., high] = np.where(there, 1 - line[..., ::-1].argmax(2) / size, np.nan)
     return out

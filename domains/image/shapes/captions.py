@@ -127,7 +127,8 @@ def promise(scene: Scene, rng: np.random.Generator, *, omit: float = 0.1) -> Ask
 def full_promise(scene: Scene) -> Asked:
     """Everything that a caption can say of a scene."""
     nouns = tuple(Noun(thing.shape, thing.colour, thing.texture, size_word(thing)) for thing in scene.things)
-    relation = scene.relation and (scene.relation.kind, scene.relation.subject, scene.relation.object)
+    held = scene.relation
+    relation = None if held is None else (held.kind, held.subject, held.object)
     return Asked(nouns, relation, scene.background, scene.pattern)
 
 

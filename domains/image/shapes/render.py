@@ -149,7 +149,7 @@ def stencil(name: str, x: NDArray, y: NDArray, size: NDArray, angle: NDArray, wi
 def _planes(name: str, across: NDArray, down: NDArray, turn: NDArray) -> NDArray:
     """Triangle: within all three lines. Five-pointed star: outside of at most one of the five lines of its sides."""
     count, reach, lift = (3, 0.33, 0.1) if name == "triangle" else (5, 0.19, 0.03)
-    misses = 0
+    misses: NDArray = np.zeros((), np.uint8)
     for k in range(count):
         way = turn + np.pi / 2 + 2 * np.pi * k / count  # the first normal points down: the tip is up
         cx, cy = np.cos(way).astype(np.float32)[:, None, None], np.sin(way).astype(np.float32)[:, None, None]

@@ -108,7 +108,8 @@ def best_fit(soft: NDArray, counts: NDArray | None = None, reach: int = 2) -> Fi
 
 def mask_of(fit: Fit, side: int) -> NDArray:
     """(side, side) bool: the pixels that a fit covers by half or more."""
-    place = [np.array([value], np.float32) for value in (fit.x + WINDOW, fit.y + WINDOW, fit.size, fit.angle)]
-    made = stencil(fit.shape, *place, side + 2 * WINDOW)[0]
+    place = (fit.x + WINDOW, fit.y + WINDOW, fit.size, fit.angle)
+    x, y, size, angle = (np.array([value], np.float32) for value in place)
+    made = stencil(fit.shape, x, y, size, angle, side + 2 * WINDOW)[0]
     out: NDArray = made[WINDOW : WINDOW + side, WINDOW : WINDOW + side] >= 0.5
     return out
