@@ -20,8 +20,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 class App:
     """One app.
 
-    domain       its domain; the page is served under ``/domain`` and alone by ``suite DOMAIN app``. The laboratory, which
-                 is no domain, stands here under its own name
+    domain       its domain; the page is served under ``/domain`` and alone by ``suite DOMAIN app``. The laboratory,
+                 which is no domain, stands here under its own name
     name         its name within the domain
     title, line  a title and one line for its card
     page         ``module:function``; the function takes the job runner and returns Gradio Blocks
