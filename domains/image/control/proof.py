@@ -93,7 +93,7 @@ def shifted(values: Sequence[Any] | NDArray) -> Any:
     return np.roll(values, -1, axis=0) if isinstance(values, np.ndarray) else [*values[1:], values[0]]
 
 
-def caption_metrics(model: ShapeModel, count: int = 192) -> dict[str, dict[str, Any]]:
+def caption_metrics(model: ShapeModel, count: int = 128) -> dict[str, dict[str, Any]]:
     """What a base model's card states; `count` captions of the iid test, half as many of each other split."""
     asked = questions(count)
     made = answers(model, asked.captions, asked.seeds)
@@ -116,7 +116,7 @@ def caption_metrics(model: ShapeModel, count: int = 192) -> dict[str, dict[str, 
     return out
 
 
-def edge_metrics(model: ShapeModel, count: int = 128) -> dict[str, dict[str, Any]]:
+def edge_metrics(model: ShapeModel, count: int = 64) -> dict[str, dict[str, Any]]:
     """What a control's card states: edges, captions, masks and depth with the control, and its floors."""
     asked = questions(count, seed=200)
     made = answers(model, asked.captions, asked.seeds, asked.edges)
