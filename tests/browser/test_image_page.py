@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from playwright.sync_api import expect
 
 from domains.image.control import run
@@ -164,7 +165,9 @@ def test_a_drawn_map_is_used_comes_back_and_makes_the_same_pictures_again(tab: V
     first = download(page, "syn_01.png", tmp_path)
     edges = np.asarray(Image.open(download(page, "edges.png", tmp_path)))
     assert (edges > 127).sum() == 18 and (edges[9, 8:25] == 255).all()
-    sidecar = json.loads(Image.open(first).text["diffusion-suite"])
+    result = Image.open(first)
+    assert isinstance(result, PngImageFile)
+    sidecar = json.loads(result.text["diffusion-suite"])
     assert sidecar["settings"]["strength"] == 0.8 and sidecar["edges"]["source"] == "drawn_edges.png"
 
     page.reload()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from domains.image.control.operations import GENERATE, GenerateShapes
 from domains.image.export import ENLARGED, SHEET, contact_sheet, enlarged, infotext, packed, png
@@ -26,9 +27,10 @@ def record(**given: Any) -> dict[str, Any]:
     return {**provenance(GENERATE, settings, threads=1), "files": packed({"edges.png": b"abc"})}
 
 
-def opened(body: bytes) -> Image.Image:
+def opened(body: bytes) -> PngImageFile:
     image = Image.open(io.BytesIO(body))
     image.load()
+    assert isinstance(image, PngImageFile)
     return image
 
 

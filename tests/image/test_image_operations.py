@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from domains.image.conditioning import canny, edge_map, exact_edges, example_edges
 from domains.image.control import run
@@ -53,6 +54,13 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+def text_of(path: Path) -> dict[str, Any]:
+    """What Pillow reads in the text chunks of a PNG."""
+    image = Image.open(path)
+    assert isinstance(image, PngImageFile)
+    return {**image.text}
+
+
 def report_of(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "report.json").read_text())
     return found
@@ -87,7 +95,7 @@ def test_a_run_writes_pictures_enlarged_copies_a_sheet_and_a_report(made: Path) 
     assert small.shape == (32, 32, 3)
     assert (pixels(made / f"syn_01_x{ENLARGED}.png")[::ENLARGED, ::ENLARGED] == small).all()
     for path in made.glob("syn_*.png"):
-        assert Image.open(path).text["Description"].startswith(f"SYNTHETIC picture: {WORDS}")
+        assert text_of(path)["Description"].startswith(f"SYNTHETIC picture: {WORDS}")
 
 
 def test_the_report_measures_every_picture_again(made: Path) -> None:
@@ -98,7 +106,7 @@ def test_the_report_measures_every_picture_again(made: Path) -> None:
         one = fidelity(pixels(made / f"syn_{k + 1:02d}.png"), WORDS, edges)
         assert (row["seed"], row["kept"], row["promises"]) == (5 + k, one.kept, len(one.promises))
         assert row["edge_f1"] == pytest.approx(one.edge_f1, abs=1e-4) and row["valid"] == one.valid
-    own = json.loads(Image.open(made / "syn_02.png").text["diffusion-suite"])
+    own = json.loads(text_of(made / "syn_02.png")["diffusion-suite"])
     assert own["picture"]["seed"] == 6 and own["synthetic"] is True
 
 
@@ -205,7 +213,7 @@ def test_a_scene_comes_with_masks_and_depth_that_fit_its_picture(tmp_path: Path)
     assert not (masks[0] & masks[1]).any()
     near, far = sorted(int(np.median(depth[mask])) for mask in masks)
     assert near < far < 65535 and (depth[~(masks[0] | masks[1])] == 65535).all()
-    assert "XML:com.adobe.xmp" not in Image.open(tmp_path / "out" / "syn_scene.png").text
+    assert "XML:com.adobe.xmp" not in text_of(tmp_path / "out" / "syn_scene.png")
 
 
 @pytest.mark.parametrize("words", [*EXAMPLES.values(), "", "a large figure and a pink cross", "a box around a plus"])

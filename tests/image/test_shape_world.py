@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domains.image.shapes import annotations, render
+from domains.image.shapes import annotations as truth
+from domains.image.shapes import render
 from domains.image.shapes.sampling import HELD_SIZES, SPLITS, allowed_in_training, sample_scenes
 from domains.image.shapes.scene import (
     BACKGROUNDS,
@@ -61,7 +62,7 @@ def test_the_things_of_a_scene_differ_in_colour_and_lie_in_the_picture() -> None
     for row in range(len(scenes)):
         colours = scenes.colour[row][there[row]]
         assert len(set(colours)) == len(colours)
-    box = annotations.boxes(scenes)
+    box = truth.boxes(scenes)
     assert np.nanmin(box) >= 0 and np.nanmax(box) <= 1
 
 
@@ -84,7 +85,7 @@ def test_a_scene_survives_the_way_into_arrays_and_back() -> None:
 def test_a_thing_that_does_not_exist_is_refused(wrong: dict[str, object]) -> None:
     good = {"shape": "star", "colour": "red", "texture": "solid", "size": 0.3, "x": 0.5, "y": 0.5}
     with pytest.raises(ValueError):
-        Thing(**{**good, **wrong})  # type: ignore[arg-type]
+        Thing(**{**good, **wrong})
 
 
 # ----------------------------------------------------------------------------------------------------------- rendering
@@ -161,7 +162,7 @@ def test_the_renderer_works_on_whole_arrays(monkeypatch: pytest.MonkeyPatch) -> 
 
     def counted(name: str, x: np.ndarray, *rest: object) -> np.ndarray:
         calls.append(len(x))
-        return own(name, x, *rest)  # type: ignore[arg-type]
+        return own(name, x, *rest)
 
     monkeypatch.setattr(render, "stencil", counted)
     render.coverage(sample_scenes(7, 512))
@@ -174,21 +175,21 @@ def test_the_renderer_works_on_whole_arrays(monkeypatch: pytest.MonkeyPatch) -> 
 def test_masks_instances_and_depth_of_two_overlapping_squares_are_exact() -> None:
     near, far = square("red", 12 / 32, 0.5, 0.5, rank=0), square("blue", 20 / 32, 0.5, 0.5, rank=1)
     scenes = one(near, far)
-    whole, seen = annotations.amodal_masks(scenes)[0], annotations.visible_masks(scenes)[0]
+    whole, seen = truth.amodal_masks(scenes)[0], truth.visible_masks(scenes)[0]
     assert whole[0].sum() == whole[1].sum() == seen[0].sum() == 14 * 14
     assert seen[1].sum() == 14 * 8  # eight columns of it stand free
     assert not (seen[0] & seen[1]).any() and (whole[0] & whole[1]).sum() == 14 * 6
-    depth = annotations.depth(scenes)[0]
+    depth = truth.depth(scenes)[0]
     assert np.allclose(depth[seen[0]], 0.2) and np.allclose(depth[seen[1]], 0.4)
     assert np.allclose(depth[~(seen[0] | seen[1])], 1.0)
-    kinds = annotations.semantics(scenes)[0]
+    kinds = truth.semantics(scenes)[0]
     assert set(np.unique(kinds)) == {0, SHAPES.index("square") + 1}
 
 
 def test_edges_are_the_contours_of_what_is_seen_and_free_of_texture() -> None:
     plain, dotted = (one(Thing("square", "red", kind, 0.5, 0.5, 0.5)) for kind in ("solid", "dotted"))
-    edges = annotations.edges(plain)[0]
-    assert np.array_equal(edges, annotations.edges(dotted)[0])
+    edges = truth.edges(plain)[0]
+    assert np.array_equal(edges, truth.edges(dotted)[0])
     rows, columns = np.nonzero(edges)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 22, 8, 22)
     assert edges[8, 9:22].all() and edges[9:22, 8].all() and edges[10:21, 10:21].sum() == 0
@@ -197,12 +198,12 @@ def test_edges_are_the_contours_of_what_is_seen_and_free_of_texture() -> None:
 def test_boxes_joints_and_triplets() -> None:
     figure = Thing("figure", "green", "solid", 0.5, 0.3, 0.5)
     scenes = one(figure, square("red", 0.8, 0.5, 0.26), relation=Relation("pushing", 0, 1))
-    low_x, low_y, high_x, high_y = annotations.boxes(scenes)[0, 0]
+    low_x, low_y, high_x, high_y = truth.boxes(scenes)[0, 0]
     assert high_y - low_y == pytest.approx(0.5, abs=2 / 32) and (low_x + high_x) / 2 == pytest.approx(0.3, abs=1 / 32)
-    joints = dict(zip(annotations.JOINTS, annotations.joints(scenes)[0, 0], strict=True))
+    joints = dict(zip(truth.JOINTS, truth.joints(scenes)[0, 0], strict=True))
     assert joints["head"][1] < joints["neck"][1] < joints["hip"][1] < joints["left foot"][1]
-    mask = annotations.amodal_masks(scenes)[0, 0]
+    mask = truth.amodal_masks(scenes)[0, 0]
     for x, y in joints.values():
         assert mask[int(y * 32) - 1 : int(y * 32) + 2, int(x * 32) - 1 : int(x * 32) + 2].any()
-    assert np.isnan(annotations.joints(scenes)[0, 1]).all()
-    assert annotations.triplets(scenes) == [(0, "pushing", 1)]
+    assert np.isnan(truth.joints(scenes)[0, 1]).all()
+    assert truth.triplets(scenes) == [(0, "pushing", 1)]
