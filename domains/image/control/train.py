@@ -7,7 +7,7 @@ scene twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,12 +78,12 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     """
     recipe, network = SIZES[size], new_network()
     steady, cooling = out / "steady", out / "cooling"
-    rate = {"lr": recipe.lr, "ema": recipe.ema, "bf16": fast_dtype() is not None}
+    usual = TrainSettings(steps=None, minutes=minutes, lr=recipe.lr, ema=recipe.ema, bf16=fast_dtype() is not None)
     first = fit(
         network,
         shape_loss,
         ShapeBatches(recipe.rows),
-        settings=TrainSettings(steps=FOREVER, minutes=minutes * (1 - COOLING), schedule="constant", warmup=100, **rate),
+        settings=replace(usual, steps=FOREVER, minutes=minutes * (1 - COOLING), schedule="constant", warmup=100),
         out=steady,
         resume=resume and (steady / STATE).exists(),
     )
@@ -91,7 +91,7 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
         network,
         shape_loss,
         ShapeBatches(recipe.rows, seed=1),
-        settings=TrainSettings(steps=None, minutes=minutes * COOLING, warmup=1, **rate),
+        settings=replace(usual, minutes=minutes * COOLING, warmup=1),
         out=cooling,
         resume=resume and (cooling / STATE).exists(),
     )
