@@ -185,6 +185,7 @@ def test_the_order_of_words_matters_and_padding_does_not():
 
 def test_words_reach_the_patches_through_the_sequence_not_only_through_their_mean():
     network = stirred(make(text=TEXT, patch=2))
+    assert network.pooled is not None
     with torch.no_grad():
         network.pooled.weight.zero_()
     x, t = torch.randn(1, 1, 4, 4), torch.rand(1)
