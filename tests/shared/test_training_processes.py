@@ -127,7 +127,7 @@ def test_two_processes_that_are_killed_resume_to_the_bit(both: Path, tmp_path: P
     for name, value in whole.items():
         assert torch.equal(found[name], value), (name, fatal)
     assert [line["loss"] for line in lines(tmp_path / "killed")] == [
-        line["loss"] for line in lines(tmp_path / "straight")
+        line["loss"] for line in lines(both / "straight")
     ]
 
 
