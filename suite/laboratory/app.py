@@ -70,7 +70,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
             explained = gr.Code(label="Parts, order and cost", elem_id="explain", **_plain(14))
         with gr.Accordion("Export: do the same again", open=False):
             gr.Markdown(AGAIN)
-            python = gr.Code(label="Python", elem_id="python", **{**_plain(40), "language": "python"})
+            python = gr.Code(label="Python", elem_id="python", **_plain(40))
             command = gr.Code(label="Command", elem_id="command", **_plain(6))
             sidecar = gr.Code(label="Settings, numbers and provenance", elem_id="sidecar", **_plain(16))
         with above:

@@ -21,6 +21,15 @@ def verdict(far: Distance | None, law: Wanted | None) -> str:
     return said if law.promised else f"{said} This guidance does not promise that law."
 
 
+def in_short(far: Distance | None) -> str:
+    """The verdict in a few words, for the status line and the command line."""
+    if far is None:
+        return "no exact law to compare with"
+    if far.value != far.value:
+        return "the run did not converge"
+    return f"{'as good as' if far.reached else 'unlike'} exact samples, at {far.ratio:.1f} times the floor"
+
+
 def explained(far: Distance | None, settings: Any) -> str:
     """What distance and floor mean."""
     if far is None:

@@ -22,7 +22,7 @@ from suite.laboratory.figures import convergence_figure, run_figure, written
 from suite.laboratory.measures import Distance, Wanted, distance, misfit, wanted
 from suite.laboratory.operations import Experiment
 from suite.laboratory.picture import Picture, picture, spaced
-from suite.laboratory.reading import of_convergence, verdict
+from suite.laboratory.reading import in_short, of_convergence, verdict
 from suite.laboratory.recipe import Bench, bench
 
 KEPT: Final = 400  # states of the trajectory that are written; a route with many jumps is thinned
@@ -131,7 +131,7 @@ def run(known: Bench, report: Report) -> Result:
 def sentence(result: Result) -> str:
     """One sentence for people."""
     s = result.bench.settings
-    return f"{s.samples} samples in {result.seconds:.2f} s, {result.made} calls each. {verdict(result.far, result.law)}"
+    return f"{s.samples} samples in {result.seconds:.2f} s, {result.made} calls each; {in_short(result.far)}."
 
 
 def _write(folder: Path, result: Result, record: Mapping[str, Any]) -> list[str]:

@@ -74,7 +74,7 @@ def choose(page: Any, option: str, value: str) -> None:
 def test_one_click_shows_the_run_its_distance_and_the_python(tab: Visit) -> None:
     page = tab.page
     page.locator("#option-convergence input").uncheck()
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#status .status-done")).to_contain_text("500 samples", timeout=60_000)
     expect(page.locator("#verdict .same")).to_contain_text("cannot be told from the truth")
     drawn = page.locator("#drawing canvas.main")
@@ -93,7 +93,9 @@ def test_one_click_shows_the_run_its_distance_and_the_python(tab: Visit) -> None
     expect(page.locator("#drawing .moments button")).to_have_count(6)
     page.locator("#drawing .moments button").nth(5).click()
     expect(slider).to_have_attribute("aria-valuetext", "Step 25 of 25: clean")
-    page.get_by_role("button", name="Export").click()
+    export = page.get_by_role("button", name="Export")
+    export.evaluate("e => e.scrollIntoView({block: 'center'})")  # from under the fixed run bar of a phone
+    export.click()
     expect(page.locator("#python")).to_contain_text("sampler = named")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     assert page.evaluate(CONTRASTS) == []
@@ -118,7 +120,7 @@ def test_what_does_not_fit_is_explained_before_anything_runs(tab: Visit) -> None
 def test_stop_ends_the_charts_and_keeps_the_run(tab: Visit, laboratory: Site) -> None:
     page = tab.page
     choose(page, "truth", "moons")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#verdict .verdict")).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status .status-stopped")).to_be_visible(timeout=60_000)
