@@ -10,7 +10,7 @@ The captions are complete but for what `promise` leaves out in training too; all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -142,6 +142,11 @@ def edge_metrics(model: ShapeModel, count: int = 64) -> dict[str, dict[str, Any]
     if known:
         out["depth: overlapping pairs in order"] = {"value": round(float(np.mean(known)), 4), "cases": len(known)}
     return out
+
+
+def not_above_floor(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The metrics whose interval does not lie above their floor: what a model cannot be said to do."""
+    return [name for name, entry in metrics.items() if "floor" in entry and entry["low"] <= entry["floor"]]
 
 
 def _entry(value: Rate, floors: Sequence[Rate], ceiling: Rate | None) -> dict[str, Any]:

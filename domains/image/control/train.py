@@ -6,7 +6,7 @@ scene twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from domains.image.control.model import (
     denoiser,
     values,
 )
-from domains.image.control.proof import caption_metrics, edge_metrics
+from domains.image.control.proof import caption_metrics, edge_metrics, not_above_floor
 from domains.image.shapes.annotations import edges
 from domains.image.shapes.captions import promise, roles
 from domains.image.shapes.render import render
@@ -97,7 +97,7 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     )
     network.load_state_dict(dict(last.ema))
     card = _card(RECIPE, size, (first, last))
-    card["metrics"] = caption_metrics(ShapeModel(network.cpu(), {}, autocast=fast_dtype()))
+    card |= _measured(caption_metrics(ShapeModel(network.cpu(), {}, autocast=fast_dtype())))
     path = out / WEIGHTS.name
     checkpoints.save(path, network, card)
     return path
@@ -118,7 +118,7 @@ def train_edges(*, size: str = "cpu", minutes: float = 15.0, out: Path, resume: 
         trainee.load_state_dict(dict(report.ema))
     trainee.cpu()
     card = _card(CONTROL_RECIPE, size, (report,))
-    card["metrics"] = edge_metrics(ShapeModel(network, {}, control=control, autocast=fast_dtype()))
+    card |= _measured(edge_metrics(ShapeModel(network, {}, control=control, autocast=fast_dtype())))
     path = out / CONTROL_WEIGHTS.name
     files.save(path, control, host, card)
     return path
@@ -136,6 +136,10 @@ def _card(recipe: str, size: str, reports: Sequence[TrainReport]) -> dict[str, A
         "pictures": sum(report.rows for report in reports),
         "failures": "Knows the shape world alone: 32 x 32 pixels, up to three things; other pictures do not come out.",
     }
+
+
+def _measured(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {"metrics": metrics, "not above its floor": not_above_floor(metrics)}
 
 
 def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
