@@ -126,9 +126,7 @@ def test_two_processes_that_are_killed_resume_to_the_bit(both: Path, tmp_path: P
     assert 1 < int(found.pop("first")) <= fatal + 1
     for name, value in whole.items():
         assert torch.equal(found[name], value), (name, fatal)
-    assert [line["loss"] for line in lines(tmp_path / "killed")] == [
-        line["loss"] for line in lines(both / "straight")
-    ]
+    assert [line["loss"] for line in lines(tmp_path / "killed")] == [line["loss"] for line in lines(both / "straight")]
 
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(both: Path) -> None:
