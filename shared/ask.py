@@ -48,11 +48,12 @@ class Ask:
         with torch.set_grad_enabled(through):
             x_in = x.detach().requires_grad_() if through else x
             named = self._predict(x_in, at, acting)
-            if through:  # evaluated here, where the graph is recorded
-                named = {name: p if p.pair else p.with_x0(p.x0) for name, p in named.items()}
+            if through:  # clean values are worked out here, where the graph is recorded
+                named = {name: _evaluated(p) for name, p in named.items()}
             pred = named[MAIN]
             for name, g in acting:
                 pred = g.combine(named, pred, step, self._own(name))
+            pred = _evaluated(pred) if through else pred
         base, grad = pred, None
         energies = [(name, g) for name, g in acting if g.grad != "none"]
         if energies:
@@ -113,6 +114,11 @@ class Ask:
 
     def _energy(self, energies: Sequence[tuple[str, Guidance]], pred: Prediction, step: Step) -> Tensor:
         return torch.stack([g.energy(pred, step, self._own(name)).sum() for name, g in energies]).sum()
+
+
+def _evaluated(pred: Prediction) -> Prediction:
+    """The same prediction with its terms added up."""
+    return pred if pred.pair is not None else pred.with_x0(pred.x0)
 
 
 def plan(denoiser: Denoiser, acting: Sequence[Guidance], cond: Cond | None) -> dict[Denoiser, dict[str, Query]]:

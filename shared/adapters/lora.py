@@ -113,7 +113,7 @@ class LoRA(Adapter):
         for path in self.paths:
             have, want = (
                 tuple(self.update(path).weight.shape),
-                tuple(host.network.get_parameter(f"{path}.weight").shape),
+                tuple(host.module(path).get_parameter("weight").shape),
             )
             if have != want:
                 raise UserError(

@@ -121,7 +121,7 @@ MUTANTS: dict[str, Mutant] = {
         Langevin, "_walk", walked(noise=0), formulas.test_langevin_corrections_are_those_of_song
     ),
     "Langevin's corrections not declared": Mutant(
-        Langevin, "evaluations", after(lambda n, *_: n - 1), kept("langevin")
+        Langevin, "asks", after(lambda points, *_: points[1:]), kept("langevin")
     ),
     # grids, paths, populations
     "shift towards the data": Mutant(

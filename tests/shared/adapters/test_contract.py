@@ -303,7 +303,9 @@ def test_training_moves_the_adapter_alone_and_prepares_anew_as_attached(case):
     torch.testing.assert_close(out.detach(), attached, rtol=1e-4, atol=1e-4)  # with gradients, other kernels
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     lost = [name for name, p in adapter.named_parameters() if p.grad is None or not p.grad.any()]
-    assert len(lost) < 0.2 * len(list(adapter.parameters())), lost
+    # What the last copied block of a joint stream tells the words, nobody reads.
+    unread = ("add_q_proj", "norm_added_q", "to_add_out", "ff_context")
+    assert not [name for name in lost if not any(part in name for part in unread)], lost
     assert hooks_of(network) == 0
 
 
