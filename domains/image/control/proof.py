@@ -106,7 +106,6 @@ def caption_metrics(model: ShapeModel, count: int = 128) -> dict[str, dict[str, 
         for name in SHOWN
         if name in value
     }
-    out["caption: valid"]["floor"] = 0.0  # blurred and mixed pictures (tests/image/test_shape_decoder.py)
     for split in HELD_OUT[1:]:
         other = questions(count // 2, split)
         found = rates(compared(answers(model, other.captions, other.seeds), other.captions))
