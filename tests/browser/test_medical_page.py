@@ -20,10 +20,12 @@ from domains.medical.data import make_volume
 from domains.medical.export import write_volume
 from domains.medical.lesions import add
 from domains.medical.lesions.model import WEIGHTS, LesionModel
+from domains.medical.lesions.operations import ADD, AddLesions
 from domains.medical.page import handlers
 from domains.medical.page.visit import Visit as Held
 from domains.medical.page.visit import example
 from shared.front.jobs import JobRunner
+from shared.front.provenance import provenance
 from suite.apps import APPS
 from suite.hub import build_server
 from suite.security import rules
@@ -369,3 +371,127 @@ def test_closing_the_tab_lets_go_of_the_visitors_scan(
     context.close()
     assert gone.wait(timeout=60)
     assert (held[0].mask == example().mask).all() and not held[0].edited
+
+
+def test_an_older_key_that_is_answered_late_does_not_bring_back_the_older_place(
+    tab: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, here, go, move = tab.page, threading.Event(), threading.Event(), handlers.moved
+
+    def slow(*given: Any) -> Any:
+        here.set()
+        assert go.wait(60)
+        return move(*given)
+
+    monkeypatch.setattr(handlers, "moved", slow)
+    large(page).focus()
+    page.keyboard.press("PageUp")
+    page.wait_for_function("() => window.lesionMoment === 1")
+    slider = page.locator("#slice-z input[type=number]")
+    slider.fill("73")
+    slider.press("Tab")
+    expect(position(page)).to_contain_text("S 0.0")
+    assert here.is_set()
+    go.set()  # the key press ends after the slider's newer move
+    page.locator("#convention").get_by_text("neurological").click()
+    expect(position(page)).to_contain_text("patient's right on the right")
+    expect(position(page)).to_contain_text("S 0.0")
+    expect(slider).to_have_value("73")
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("tab", [(720, "light"), (720, "dark")], indirect=True, ids=["light", "dark"])
+def test_at_twice_the_size_of_the_letters_everything_is_there_and_nothing_scrolls_sideways(tab: Visit) -> None:
+    page = tab.page  # a window of 1440 pixels at 200 % shows 720 of the page's own
+    for name in ("More", "Use your own scan", "Own texture", "Settings of an earlier run", "Grey values"):
+        page.get_by_role("button", name=name).first.press("Enter")
+    for control in ("#run", "#stop", "#ball", "#clear", "#tool", "#mode", "#option-steps", "#earlier-settings"):
+        page.locator(control).scroll_into_view_if_needed()
+        expect(page.locator(control)).to_be_in_viewport()
+        box = page.locator(control).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 720, f"{control} is cut off"
+    expect(page.locator("#notice")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(CONTRASTS) == []
+    page.locator("#clear").click()
+    expect(page.locator("#mask-words")).to_contain_text("The mask is empty")
+    page.locator("#ball").click()
+    expect(page.locator("#mask-words")).to_contain_text("mL")
+    assert tab.errors == []
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model with ten calls, whatever is asked: for what is about the page and not about lesions."""
+    fill = LesionModel.fill
+
+    def quick_fill(self: LesionModel, fills: Any, contrasts: Any, **options: Any) -> Any:
+        return fill(self, fills, contrasts, **{**options, "steps": 10, "repeats": 1})
+
+    monkeypatch.setattr(LesionModel, "fill", quick_fill)
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_two_clicks_lead_from_the_front_door_to_a_first_lesion(tab: Visit, medical: Site) -> None:
+    page = tab.page
+    page.goto(medical.address)
+    page.locator("a[href*='medical']").first.click()
+    expect(large(page).locator("img.first")).to_have_attribute("src", re.compile("^data:image/png"), timeout=STARTING)
+    page.locator("#run").click()
+    expect(page.locator("#status .status-done")).to_contain_text("1 variation of 1 lesion", timeout=120_000)
+    expect(page.locator("#quality table tbody tr")).to_have_count(3)
+
+
+def tab_to(page: Any, place: str) -> None:
+    """Press Tab until the focus is inside a place."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        if page.evaluate("(place) => document.activeElement.matches(place)", place):
+            return
+    raise AssertionError(f"Tab never comes to {place}")
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_the_keyboard_alone_draws_a_lesion_makes_it_and_reads_the_report(tab: Visit) -> None:
+    page = tab.page
+    tab_to(page, "#before figure")
+    start = position(page).inner_text()
+    page.keyboard.press("PageUp")
+    expect(position(page)).not_to_have_text(start)
+    tab_to(page, "#clear")
+    page.keyboard.press("Enter")
+    expect(page.locator("#mask-words")).to_contain_text("The mask is empty")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.matches('#ball')")
+    page.keyboard.press("Enter")
+    expect(page.locator("#mask-words")).to_contain_text("1 lesion")
+    tab_to(page, "#run")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status .status-done")).to_contain_text("1 variation of 1 lesion", timeout=120_000)
+    tab_to(page, "#after figure")
+    tab_to(page, "#quality .wide")
+    assert tab.errors == []
+
+
+def test_the_sidecar_of_an_earlier_run_sets_the_controls(tab: Visit, tmp_path: Path) -> None:
+    page, scan = tab.page, example().lead
+    settings = AddLesions(
+        image={"FLAIR": "example:brain"}, mask="example:brain", out="x", texture="bright", seed=77, steps=25, count=3
+    )
+    record = provenance(ADD, settings, threads=1)
+    made = write_volume(scan, scan.values, tmp_path / "syn_FLAIR.nii.gz", provenance=record, synthetic=True)
+    page.get_by_role("button", name="Settings of an earlier run").click()
+    upload = page.locator("#earlier-settings input[type=file]")
+    upload.set_input_files(made.path)  # the record inside the image itself
+    expect(page.locator("#replayed")).to_contain_text("The settings of that run are set.")
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#option-seed input")).to_have_value("77")
+    expect(page.locator("#option-count input[type=number]")).to_have_value("3")
+    expect(page.locator("#option-steps input[type=number]")).to_have_value("25")
+    expect(page.locator("#texture input:checked")).to_have_value("bright")
+    page.locator("#earlier-settings").get_by_role("button", name="Clear").click()
+    fake = tmp_path / "fake.json"
+    fake.write_text("hello")
+    upload.set_input_files(fake)
+    expect(page.locator("#replayed [role=alert]")).to_contain_text("fake.json: is not JSON")

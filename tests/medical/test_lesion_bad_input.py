@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from domains.medical.data import make_volume
 from domains.medical.export import write_volume
+from domains.medical.lesions.operations import ADD
 from suite.cli import main
 from tests.medical.lesion_world import small_brain, untrained, written
 
@@ -119,7 +122,7 @@ def test_a_histogram_out_of_range_is_refused(files: Files, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     "more",
     [("--count", "0"), ("--count", "21"), ("--steps", "5"), ("--jump", "10"), ("--seed", "-1"), ("--texture", "purple"),
-     ("--nonsense", "1")],
+     ("--texture-guidance", "1.1"), ("--texture-guidance", "nan"), ("--nonsense", "1")],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused(
     more: tuple[str, str], files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -167,6 +170,38 @@ def test_any_cut_of_a_file_is_refused(
     kept = plain[: int(share * (len(plain) - 100))]
     path.write_bytes(kept + noise)
     assert "cut.nii" in refused(run({**files, "FLAIR": path}, tmp_path / "out"), tmp_path, capsys)
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+FLAGS = st.sampled_from([option.flag for option in ADD.settings.options()] + ["--settings", "--nonsense", "-x", ""])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(typed=st.lists(st.tuples(FLAGS, st.one_of(WORDS, st.floats().map(str), st.integers().map(str))), max_size=5))
+def test_whatever_is_typed_is_refused_in_one_sentence(
+    typed: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given_words = [word for pair in typed for word in pair if word != "--help"]
+    absent = ["--image", str(tmp_path / "absent.nii.gz"), "--mask", str(tmp_path / "absent.nii.gz")]
+    code = main(["medical", "lesions", "add", *given_words, *absent, "--out", str(tmp_path / "out")])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert code == 2 and len(lines) == 1 and "Traceback" not in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_stopped_from_the_keyboard_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    arguments = [*run(files, tmp_path / "out"), "--steps", "300", "--repeats", "10", "--count", "20"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "suite.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list(tmp_path.glob(".partial-*")):  # until it has begun to write
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "stopped; nothing was written" in said and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(files: Files, tmp_path: Path) -> None:
