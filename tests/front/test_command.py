@@ -127,6 +127,7 @@ def test_stop_is_one_sentence_and_exit_code_130(capsys: pytest.CaptureFixture[st
 
 def child(*args: str, file_limit: int | None = None) -> subprocess.Popen[str]:
     def limit() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background of a shell starts with it ignored
         if file_limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))

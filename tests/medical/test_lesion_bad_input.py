@@ -192,7 +192,11 @@ def test_whatever_is_typed_is_refused_in_one_sentence(
 def test_a_run_stopped_from_the_keyboard_leaves_nothing(files: Files, tmp_path: Path) -> None:
     arguments = [*run(files, tmp_path / "out"), "--steps", "300", "--repeats", "10", "--count", "20"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "suite.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "suite.cli", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in jobs in a shell's background
     )
     while process.poll() is None and not list(tmp_path.glob(".partial-*")):  # until it has begun to write
         with contextlib.suppress(subprocess.TimeoutExpired):
