@@ -152,12 +152,19 @@ class Report:
 
 
 def verify(path: Path | str) -> Report:
-    """Load a checkpoint as `load` does and say how it went; raises nothing that a damaged file can cause."""
+    """Load a checkpoint as `load` does and say how it went; raises nothing that a damaged file can cause.
+
+    An adapter (its card names a base) is read and compared with its hash: only its base can load it.
+    """
     try:
-        _, card = load(path)
+        card = read(path)[1]
+        if "base" not in card:
+            load(path)
     except UserError as error:
         return Report(False, str(error))
-    return Report(True, f"{card['parameters'] / 1e6:.1f} M parameters, sha256 {card['sha256'][:12]} as in its card")
+    kind = f"{card['network']['kind']}, " if "base" in card else ""
+    size = f"{card['parameters'] / 1e6:.1f} M parameters"
+    return Report(True, f"{kind}{size}, sha256 {card['sha256'][:12]} as in its card")
 
 
 # ----------------------------------------------------------------------------------------------------- all or nothing

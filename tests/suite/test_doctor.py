@@ -40,3 +40,10 @@ def test_a_check_that_breaks_is_a_failed_finding(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor, "_bf16", lambda: iter(()))
     finding = next(finding for finding in findings() if finding.part == "device")
     assert finding.level == "fail" and "no such device" in finding.message and finding.remedy
+
+
+def test_every_shipped_checkpoint_is_found_good() -> None:
+    found = list(doctor._checkpoints())
+    names = {finding.part.rpartition("/")[2] for finding in found}
+    assert names >= {"lesions.safetensors", "shapes.safetensors", "edges.safetensors"}
+    assert [finding for finding in found if finding.level != "ok"] == []
