@@ -35,7 +35,7 @@ from shared.training.loop import Batch, TrainSettings, fit
 DATA_VARIABLE = "SUITE_DATA"
 ROOT = Path(__file__).resolve().parents[3]
 REAL_SHARE = {"patient07": 0.25, "patient19": 0.35}  # chance of a patch from each; phantoms share the rest
-CONTEXT = 0.3  # weight of the scan around the lesion in the loss
+CONTEXT = 1.0  # weight of the scan around the lesion in the loss
 SMALLEST = 100  # voxels and contrasts that a lesion counts for at least: the mean over fewer is mostly chance
 PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
