@@ -118,7 +118,7 @@ def test_bad_input_is_a_sentence_on_the_page(visit: Visit, site: Site, tmp_path:
     bad = tmp_path / "<b>x.csv"
     bad.write_text("no numbers")
     page.locator("#option-start input[type=file]").set_input_files(str(bad))
-    expect(page.locator("#option-start")).to_contain_text("x.csv")
+    expect(page.locator("#option-start")).to_contain_text(re.compile(r"x\s*\.csv"))
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_role("alert")).to_contain_text("is not a point; give one line x,y")
     assert page.locator("#status b").count() == 0, "a file's name must not become markup"
@@ -130,7 +130,7 @@ def test_an_uploaded_file_is_used(visit: Visit, site: Site, tmp_path: Path) -> N
     point = tmp_path / "point.csv"
     point.write_text("1000,1000")
     page.locator("#option-start input[type=file]").set_input_files(str(point))
-    expect(page.locator("#option-start")).to_contain_text("point.csv")
+    expect(page.locator("#option-start")).to_contain_text(re.compile(r"point\s*\.csv"))
     set_value(page, "steps", "2")
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#status .status-done")).to_contain_text("2 steps, 100")
