@@ -27,12 +27,17 @@ class Journal:
         self.words = ""
         write_atomic(self.path, "".join(line + "\n" for line in self._lines() if json.loads(line)["step"] <= after))
 
-    def write(self, step: int, steps: int, **numbers: Any) -> None:
-        """Add a line to the file and show it on a terminal; steps = 0: not known yet."""
+    def write(self, step: int, steps: int, *, budget: float | None = None, **numbers: Any) -> None:
+        """Add a line to the file and show it on a terminal.
+
+        steps = 0: not known yet;  budget: seconds after which the run ends in any case
+        """
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self.words = f"step {step}/{steps or '?'}  loss {numbers['loss']:.4f}"
         left = seconds_left(step - self.after, steps - self.after, time.monotonic() - self.begin) if steps else None
+        if budget is not None:
+            left, steps = (budget, 0) if left is None or left > budget else (left, steps)
+        self.words = f"step {step}/{steps or '?'}  loss {numbers['loss']:.4f}"
         self.words += f"  {clock(left)} left" if left is not None else ""
         if self.stream.isatty():
             self.stream.write("\r" + self.words.ljust(60))

@@ -27,6 +27,7 @@ from shared.noise import stream
 from shared.training import ema as average
 from shared.training import state
 from shared.training.journal import Journal
+from shared.training.muon import Muon
 from shared.training.processes import Processes
 
 Batch = dict[str, Tensor]
@@ -47,7 +48,10 @@ class TrainSettings:
     minutes       wall-clock budget of the whole run, its resumed parts together; None: no limit
     lr, warmup    peak learning rate; steps over which it rises from 0 (linearly)
     schedule      after the warm-up: "cosine" falls to 0 at the last step, "constant" stays
-    weight_decay  of AdamW, decoupled;  clip  largest norm of the gradient
+    weight_decay  decoupled;  clip  largest norm of the gradient
+    muon          a regular expression: matrices whose names it finds are trained by Muon (muon.py), the rest by AdamW;
+                  empty: AdamW alone
+    muon_length   of Muon's steps, about the root mean square of a matrix's change over lr
     ema           decay of the averaged weights (ema.py);  seed  of everything random
     bf16          autocast to bfloat16: about twice as fast where the processor has it, slower where not
     save_minutes  between two saved states;  log_every  steps between two lines of metrics.jsonl
@@ -60,6 +64,8 @@ class TrainSettings:
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = 0.01
     clip: float = 1.0
+    muon: str = ""
+    muon_length: float = 0.2
     ema: float = 0.999
     seed: int = 0
     bf16: bool = False
@@ -69,7 +75,15 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UserError("neither steps nor minutes are given", where="training", remedy="give one of them")
-        for name, low in (("steps", 1), ("minutes", 0), ("lr", 0), ("clip", 0), ("save_minutes", 0), ("log_every", 1)):
+        for name, low in (
+            ("steps", 1),
+            ("minutes", 0),
+            ("lr", 0),
+            ("muon_length", 0),
+            ("clip", 0),
+            ("save_minutes", 0),
+            ("log_every", 1),
+        ):
             value = getattr(self, name)
             if value is not None and not (value >= low and value > 0 and math.isfinite(value)):
                 raise UserError(f"{name} is {value}", where="training", remedy="give a positive number")
@@ -137,7 +151,7 @@ def fit(
         _same_settings(facts, done, out)
     called, working = processes.spread(network)
     ema = average.start(working)
-    optimizer = torch.optim.AdamW(working.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = _optimizer(working, settings, processes)
     if saved_run is not None:
         saved_run.restore(working, ema, optimizer, processes.part)
         del saved_run
@@ -193,6 +207,7 @@ def fit(
                 journal.write(
                     step,
                     steps,
+                    budget=None if settings.minutes is None else max(0.0, 60 * settings.minutes - seconds()),
                     loss=sum(losses) / len(losses),
                     grad_norm=norm_now,
                     lr=lr,
@@ -218,6 +233,22 @@ def fit(
         network.load_state_dict(processes.whole(working.state_dict()))
         ema = processes.whole(ema)
     return TrainReport(step, steps, seconds(), rows, loss_now, ema)
+
+
+def _optimizer(network: nn.Module, settings: TrainSettings, processes: Processes) -> torch.optim.Optimizer:
+    if not settings.muon:
+        return torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    if processes.shards:
+        raise UserError(
+            "Muon needs whole matrices", where="muon", remedy="train shards with AdamW, or copies with Muon"
+        )
+    return Muon(
+        network,
+        settings.lr,
+        matching=settings.muon,
+        weight_decay=settings.weight_decay,
+        length=settings.muon_length,
+    )
 
 
 def _mean(losses: Tensor, weight: Tensor | None, processes: Processes) -> tuple[Tensor, int]:
@@ -248,7 +279,7 @@ def _finite(loss: float, norm: float, step: int, settings: TrainSettings, out: P
 
 
 def _same_settings(now: Mapping[str, Any], done: state.Progress, out: Path) -> None:
-    then = {"processes": 1, **done.settings}  # older states do not say: they were of one
+    then = {"processes": 1, "muon": "", "muon_length": 0.2, **done.settings}  # older states do not say
     changed = [
         f"{name} was {then.get(name)}, is {value}"
         for name, value in now.items()

@@ -164,3 +164,14 @@ def test_progress_shows_the_time_left_and_a_cut_line_is_dropped(tmp_path, monkey
     log.saved()
     assert "step 2/12  loss 0.5000  1 min 40 s left" in stream.getvalue()
     assert [json.loads(line)["step"] for line in (tmp_path / journal.FILE).read_text().splitlines()] == [1, 2]
+
+
+def test_the_time_left_of_a_run_of_so_many_minutes_is_never_more_than_they_leave(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("shared.training.journal.time.monotonic", lambda: now[0])
+    log = journal.Journal(tmp_path, after=0, stream=io.StringIO())
+    now[0] = 10.0
+    log.write(10, 10**7, budget=90.0, loss=1.0)  # a million times ten seconds, were it not for the budget
+    assert log.words == "step 10/?  loss 1.0000  1 min 30 s left"
+    log.write(10, 20, budget=90.0, loss=1.0)
+    assert log.words == "step 10/20  loss 1.0000  10 s left"
