@@ -1,0 +1,1 @@
+"""Music that follows the hand: one control language, readers and extractors, metrics, writers."""
