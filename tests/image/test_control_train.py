@@ -12,12 +12,14 @@ import torch
 
 from domains.image.control import proof, train
 from domains.image.control.model import NETWORK, ShapeModel
+from domains.image.shapes.captions import ROLES, VOCABULARY
 from shared.errors import Cancelled
+from shared.networks.text import TextConfig
 from shared.training.state import read
 
 torch.set_num_threads(1)
 MINUTES = 0.05
-TINY = replace(NETWORK, width=16, layers=1, heads=2, text=replace(NETWORK.text, heads=2))
+TINY = replace(NETWORK, width=16, layers=1, heads=2, text=TextConfig(VOCABULARY, ROLES, layers=1, heads=2))
 
 
 @pytest.fixture
