@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
@@ -284,6 +285,16 @@ def _tensors(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
         ) from None
 
 
+class _Undrawn(TorchFunctionMode):
+    """Weights that are about to be replaced are not drawn: a normal draw on the meta device imports torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _network(path: Path, card: Mapping[str, Any]) -> nn.Module:
     kind, config = card["network"]["kind"], card["network"]["config"]
     if kind not in NETWORKS:
@@ -292,7 +303,7 @@ def _network(path: Path, card: Mapping[str, Any]) -> nn.Module:
         )
     made, options = NETWORKS[kind]
     try:
-        with torch.device("meta"):  # shapes only: the weights come from the file
+        with torch.device("meta"), _Undrawn():  # shapes only: the weights come from the file
             return made(options(**config))
     except UserError as error:
         raise UserError(

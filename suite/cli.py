@@ -10,6 +10,7 @@ import click
 
 from shared.errors import UserError
 from shared.front.command import Lazy, LazyGroup, invoke, load
+from shared.front.progress import process_start
 from shared.front.provenance import DISTRIBUTION
 from suite.apps import DOMAINS, built_apps, domain_built
 
@@ -62,8 +63,9 @@ app = Suite(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Entry of the console script; returns the exit code."""
-    return invoke(app, sys.argv[1:] if args is None else args, program="suite")
+    """Entry of the console script; returns the exit code. Without `args`, it is what this process was started for."""
+    began = process_start if args is None else None
+    return invoke(app, sys.argv[1:] if args is None else args, program="suite", began=began)
 
 
 if __name__ == "__main__":

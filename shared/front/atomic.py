@@ -57,10 +57,13 @@ def staged_folder(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = _temporary(path)
-        staging.mkdir()
     except OSError as error:
-        raise UserError(f"cannot be made ({error.strerror})", where=str(path), remedy="choose another folder") from None
+        raise _not_made(path, error) from None
     try:
+        try:
+            staging.mkdir()
+        except OSError as error:
+            raise _not_made(path, error) from None
         yield staging
         for file in staging.rglob("*"):
             if file.is_file():
@@ -69,6 +72,10 @@ def staged_folder(path: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _not_made(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot be made ({error.strerror})", where=str(path), remedy="choose another folder")
 
 
 def sweep(folder: Path) -> None:

@@ -4,7 +4,8 @@
     app = group("lesions", "Lesions in scans.", {"add": Lazy("domains.medical.lesions.cli:ADD_COMMAND", "Put ...")})
 
 Groups are lazy: a sub-command's module is imported when it is used, not when its name is listed.
-Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user.
+Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user, 128 + the number of a signal that
+ended it: 143 (SIGTERM), 129 (SIGHUP, a closed terminal).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ import click
 
 from shared.errors import Cancelled, UserError
 from shared.front.embedded import carried
+from shared.front.endings import endings
 from shared.front.operation import Operation
 from shared.front.option import EXAMPLE
-from shared.front.progress import TerminalReport
+from shared.front.progress import TerminalReport, clock, silence
 from shared.front.provenance import differences, input_files
 from shared.front.settings import Option, Settings, read_json
 
 BAD_INPUT, STOPPED = 2, 130
+BARE = "words"
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 
 
@@ -83,13 +86,25 @@ def group(name: str, help: str, commands: Mapping[str, Lazy]) -> LazyGroup:
 
 
 def command(operation: Operation) -> click.Command:
-    """The command of an operation: one flag an option of its settings class, and ``--settings`` to replay a sidecar."""
+    """The command of an operation: one flag an option of its settings class, and ``--settings`` to replay a sidecar.
+
+    Words without a flag are the value of the option that is declared ``bare``.
+    """
     options = operation.settings.options()
     parameters: list[click.Parameter] = [_parameter(option) for option in options]
+    bare = next((option for option in options if option.bare), None)
+    if bare is not None:
+        parameters.append(click.Argument([BARE], nargs=-1, metavar=f"[{bare.name.upper()}]"))
     replay = "Start from a settings or sidecar file (JSON, or a PNG that holds one); options typed beside it win."
     parameters.append(click.Option(["--settings", "settings_file"], metavar="FILE", help=replay))
 
-    def callback(settings_file: str | None, **typed: Any) -> None:
+    def callback(settings_file: str | None, words: tuple[str, ...] = (), **typed: Any) -> None:
+        if bare is not None and words:
+            if _given(typed[bare.name]):
+                raise UserError(
+                    f"is given twice, here and as {' '.join(words)!r}", where=bare.flag, remedy="say it once"
+                )
+            typed[bare.name] = " ".join(words)
         values = {option.name: _value(option, typed[option.name]) for option in options if _given(typed[option.name])}
         settings = _settings(operation, settings_file, values)
         report = TerminalReport()
@@ -97,28 +112,50 @@ def command(operation: Operation) -> click.Command:
             outcome = operation.run(settings, report)
         finally:
             report.close()
-        click.echo(outcome.sentence)
+        click.echo(f"{outcome.sentence.rstrip('.')}; {in_all()}")
         for file in outcome.files:
             click.echo(f"  {file}")
 
     return click.Command(operation.command[-1], params=parameters, callback=callback, help=operation.help)
 
 
-def invoke(entry: click.Command, args: Sequence[str], *, program: str) -> int:
-    """Run a command and return its exit code; whatever the user did wrong becomes one sentence on stderr."""
+def invoke(entry: click.Command, args: Sequence[str], *, program: str, began: Callable[[], float] | None = None) -> int:
+    """Run a command and return its exit code; whatever the user did wrong becomes one sentence on stderr.
+
+    began   says when the user called, on the clock of ``time.monotonic``; None: now
+    """
+    now = time.monotonic()
+    with endings() as ended:
+        code = _invoke(entry, args, program, (lambda: now) if began is None else began, ended)
+    return 128 + ended[0] if ended else code
+
+
+def in_all() -> str:
+    """How long the user of this command has waited, in words: what a result's own measure of time leaves out."""
+    began: Callable[[], float] = click.get_current_context().obj
+    return f"{clock(time.monotonic() - began())} in all, start-up and loading included"
+
+
+def _invoke(
+    entry: click.Command, args: Sequence[str], program: str, began: Callable[[], float], ended: Sequence[int]
+) -> int:
     try:
-        code = entry.main(args=list(args), prog_name=program, standalone_mode=False)
+        code = entry.main(args=list(args), prog_name=program, standalone_mode=False, obj=began)
         sys.stdout.flush()
     except UserError as error:
         return _say(str(error), BAD_INPUT)
     except click.ClickException as error:
-        return _say(error.format_message(), BAD_INPUT)
+        context = getattr(error, "ctx", None)
+        remedy = f"; see {context.command_path} --help" if context is not None else ""
+        return _say(error.format_message().rstrip(".") + remedy, BAD_INPUT)
     except (Cancelled, KeyboardInterrupt, click.Abort):
         return _say("stopped; nothing was written", STOPPED)
     except BrokenPipeError:  # the reader of our output left (``| head``): no words for it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 1
     except OSError as error:
+        if ended:  # the terminal is gone, and with it the place for words
+            return _say("stopped; nothing was written", STOPPED)
         if error.errno not in _REMEDIES:
             raise
         place = f"{error.filename}: " if error.filename else ""
@@ -233,7 +270,10 @@ def _print_help(**_: Any) -> None:
 
 
 def _say(sentence: str, code: int) -> int:
-    click.echo(" ".join(sentence.split()), err=True)
+    try:
+        click.echo(" ".join(sentence.split()), err=True)
+    except OSError:
+        silence(sys.stderr)
     return code
 
 

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from shared.errors import Cancelled, UserError
 from shared.front.operation import Report
-from shared.front.progress import seconds_left
+from shared.front.progress import Pace
 
 T = TypeVar("T")
 LONGEST_LINE = 32  # waiting jobs; a longer line helps nobody
@@ -68,6 +68,7 @@ class Job(Generic[T]):
         self._stop = threading.Event()
         self._state = "waiting"
         self._done, self._total, self._note = 0, 0, ""
+        self._pace = Pace()
         self._preview: Any = None
         self._seen = time.monotonic()
         self._started: float | None = None
@@ -124,7 +125,7 @@ class Job(Generic[T]):
         if self._state == "waiting":
             place, left = self._runner._place(self), self._runner._wait_left(self)
         else:
-            place, left = 0, seconds_left(self._done, self._total, seconds)
+            place, left = 0, self._pace.left()
         memory = self._runner.memory()
         return Now(self._state, place, self._done, self._total, self._note, self._preview, seconds, left, memory)
 
@@ -135,6 +136,7 @@ class Job(Generic[T]):
             if self._stop.is_set():
                 raise Cancelled("stopped by the user")
             self._done, self._total, self._note = done, total, note
+            self._pace.step(done, total)
             self._preview = self._preview if preview is None else preview
             self._note_change()
 
@@ -240,6 +242,11 @@ class JobRunner:
 
     def _wait_left(self, job: Job[Any]) -> float | None:
         """Seconds until a waiting job ends: what runs, what is ahead, itself, shared by the slots; None if unknown."""
-        parts = [other._look().left for other in self._running]
+        parts = [self._left(other) for other in self._running]
         parts += [self._durations.get(other.label) for other in itertools.islice(self._line, self._place(job) + 1)]
         return None if None in parts else sum(part for part in parts if part is not None) / self.slots
+
+    def _left(self, running: Job[Any]) -> float | None:
+        """Seconds until a running job ends: by its own pace, else by how long the last of its kind took."""
+        look, known = running._look(), self._durations.get(running.label)
+        return look.left if look.left is not None or known is None else max(0.0, known - look.seconds)

@@ -31,7 +31,7 @@ class Option:
 
     Values by kind: int and seed -> int; float -> float; bool; str and choice -> str; file and folder -> str (a path, or
     ``example:NAME`` for a file); files -> mapping from a name to a path (the unnamed one under "").
-    With ``many``: a tuple of such values.
+    With ``many``: a tuple of such values. ``rule`` and ``bare`` are explained in `settings.option`.
     """
 
     kind: str
@@ -45,6 +45,8 @@ class Option:
     advanced: bool = False
     suffixes: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    rule: Callable[[Any], object] | None = None
+    bare: bool = False
     name: str = ""
 
     @classmethod
@@ -65,9 +67,11 @@ class Option:
             raise TypeError(f"suffixes and examples are for files, not for kind {kind!r}")
         if declared.many and kind in ("bool", "seed", "files", "folder"):
             raise TypeError(f"an option of kind {kind!r} has one value")
+        if declared.bare and (kind != "str" or declared.many):
+            raise TypeError(f"words without a flag are for one text, not for kind {kind!r}")
         if default is REQUIRED:
             return declared
-        return replace(declared, default=declared.check(default))
+        return replace(declared, default=replace(declared, rule=None).check(default))  # a rule may import
 
     @property
     def required(self) -> bool:
@@ -147,7 +151,10 @@ class Option:
         return f"{self.help} [{facts}]" if facts else self.help
 
     def _check_one(self, value: Any) -> Any:
-        return _CHECKS[self.kind](self, value)
+        checked = _CHECKS[self.kind](self, value)
+        if self.rule is not None:
+            self.rule(checked)
+        return checked
 
     def _check_named(self, value: Any) -> Mapping[str, str]:
         if isinstance(value, str):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -47,6 +47,8 @@ def option(
     advanced: bool = False,
     suffixes: tuple[str, ...] = (),
     examples: tuple[str, ...] = (),
+    rule: Callable[[Any], object] | None = None,
+    bare: bool = False,
 ) -> Any:
     """A field of a settings class.
 
@@ -59,6 +61,8 @@ def option(
     advanced    shown under "more" on the page
     suffixes    accepted endings of file names (file, files)
     examples    names usable as ``example:NAME`` instead of a file (file, files)
+    rule        what else a value must be: called with it, raises ``UserError``; cheap, as it runs at every change
+    bare        the command line takes words without a flag for it (str; one option of a class)
     """
     declared = Option.declare(
         default=default,
@@ -72,6 +76,8 @@ def option(
         advanced=advanced,
         suffixes=suffixes,
         examples=examples,
+        rule=rule,
+        bare=bare,
     )
     if default is REQUIRED:
         return dataclasses.field(metadata={"option": declared})
@@ -141,9 +147,17 @@ class Settings:
 
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> Self:
-        """Settings from values by name; a missing required option is one sentence instead of a ``TypeError``."""
+        """Settings from values by name; a missing required option is one sentence instead of a ``TypeError``.
+
+        What is there is checked before what is missing: who has to mend a value shall not first have to name a folder.
+        """
         missing = [declared for declared in cls.options() if declared.required and declared.name not in values]
         if missing:
+            for declared in cls.options():
+                if declared.name in values:
+                    declared.check(values[declared.name])
+            if all(declared.local for declared in missing):
+                cls(**{**values, **{declared.name: "unnamed" for declared in missing}})
             raise UserError(
                 f"missing {', '.join(declared.flag for declared in missing)}",
                 remedy=f"give {missing[0].flag}: {missing[0].help}",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import termios
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,6 +25,7 @@ from hypothesis import strategies as st
 from shared.errors import Cancelled
 from shared.front.command import command, invoke
 from shared.front.operation import Operation, Outcome, Report
+from shared.front.settings import REQUIRED, Settings, option
 from tests.front.sample_app import WALK, Walk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +45,39 @@ def test_a_run_writes_its_files_and_names_them(tmp_path: Path, capsys: pytest.Ca
     printed = capsys.readouterr()
     assert printed.out.startswith("5 steps") and str(tmp_path / "a" / "walk.csv") in printed.out
     assert listing(tmp_path) == ["a", "a/walk.csv", "a/walk.json"]
+
+
+def test_the_time_in_all_is_counted_from_when_the_user_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--start", "example:origin", "--steps", "2", "--out", str(tmp_path / "a")]
+    assert invoke(ENTRY, args, program="walk", began=lambda: time.monotonic() - 600) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.search("mm away; 10 min [0-9]+ s in all, start-up and loading included$", first), first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greet(Settings):
+    """An option whose words may stand without its flag."""
+
+    greeting: str = option(REQUIRED, kind="str", bare=True, help="What to say.")
+    out: str = option(REQUIRED, kind="folder", help="Folder for the results.")
+
+
+GREET = command(Operation("sample_greet", Greet, lambda s, report: Outcome(s.greeting), ("sample", "greet"), "Greet."))
+
+
+@pytest.mark.parametrize("words", [("good morning",), ("good", "morning"), ("--greeting", "good morning")])
+def test_words_without_a_flag_are_those_of_the_option_that_takes_them(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(GREET, [*words, "--out", "a"], program="greet") == 0
+    assert capsys.readouterr().out.startswith("good morning; ")
+
+
+def test_words_that_are_given_twice_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(GREET, ["hello", "--greeting", "good morning", "--out", "a"], program="greet") == 2
+    assert capsys.readouterr().err == "--greeting: is given twice, here and as 'hello'; say it once\n"
 
 
 def test_a_sidecar_replays_to_the_bit_and_typed_options_win(tmp_path: Path) -> None:
@@ -91,7 +131,7 @@ def test_a_sidecar_of_another_operation_is_refused(tmp_path: Path, capsys: pytes
         (("--steps", "many"), "--steps: 'many' is not a whole number"),
         (("--stride", "nan"), "--stride: nan is not a finite number"),
         (("--nothing",), "No such option '--nothing'"),
-        (("surplus",), "unexpected extra argument"),
+        (("surplus",), "unexpected extra argument (surplus); see walk --help"),
         (("--layers", "T1=a.csv", "--layers", "T1=b.csv"), "the name 'T1' is given twice"),
         (("--layers", "a.csv", "--layers", "b.csv"), "a file without a name is given twice"),
     ],
@@ -125,9 +165,16 @@ def test_stop_is_one_sentence_and_exit_code_130(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "stopped; nothing was written\n"
 
 
-def child(*args: str, file_limit: int | None = None) -> subprocess.Popen[str]:
+def child(
+    *args: str, file_limit: int | None = None, ignored: signal.Signals | None = None, terminal: int | None = None
+) -> subprocess.Popen[str]:
+    """The walk in a process of its own, where it may write few bytes, ignores a signal or has a terminal."""
+
     def limit() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background of a shell starts with it ignored
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores the first
+            signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
         if file_limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
@@ -140,10 +187,12 @@ def child(*args: str, file_limit: int | None = None) -> subprocess.Popen[str]:
         [sys.executable, "-c", program, *args],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=terminal,
+        stdout=subprocess.PIPE if terminal is None else terminal,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
         preexec_fn=limit,
+        start_new_session=terminal is not None,
     )
 
 
@@ -154,15 +203,53 @@ def test_a_file_size_limit_leaves_nothing_behind(tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_interrupted_leaves_no_result_and_the_next_one_sweeps_up(tmp_path: Path, sent: int) -> None:
-    args = ("--start", "example:origin", "--steps", "5000", "--pause", "0.01", "--out", str(tmp_path / "a"))
-    process = child(*args)
-    while not any(tmp_path.iterdir()):
+def walking(folder: Path, **more: Any) -> subprocess.Popen[str]:
+    """A long walk into folder/a that has begun to write."""
+    args = ("--start", "example:origin", "--steps", "5000", "--pause", "0.01", "--out", str(folder / "a"))
+    process = child(*args, **more)
+    while not any(folder.iterdir()):
         assert process.poll() is None
+    return process
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda value: str(value)
+)
+def test_a_run_that_is_asked_to_end_leaves_nothing_and_says_so(tmp_path: Path, sent: int, code: int) -> None:
+    process = walking(tmp_path)
     process.send_signal(sent)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL), said
+    assert process.returncode == code, said
+    assert said.splitlines()[-1] == "stopped; nothing was written" and "Traceback" not in said
+    assert listing(tmp_path) == []
+
+
+def test_a_run_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    try:
+        process = walking(tmp_path, terminal=theirs)
+    finally:
+        os.close(theirs)
+        os.close(ours)  # the kernel sends SIGHUP, and every later word of the run fails
+    assert process.wait(timeout=60) == 129
+    assert listing(tmp_path) == []
+
+
+def test_a_signal_that_the_caller_ignores_ends_nothing(tmp_path: Path) -> None:
+    process = child("--start", "example:origin", "--steps", "40", "--pause", "0.01", "--out", str(tmp_path / "a"),
+                    ignored=signal.SIGHUP)  # fmt: skip
+    while process.poll() is None and not (tmp_path / "a").exists():
+        process.send_signal(signal.SIGHUP)  # as after nohup
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert listing(tmp_path) == ["a", "a/walk.csv", "a/walk.json"]
+
+
+def test_a_run_that_is_killed_leaves_no_result_and_the_next_one_sweeps_up(tmp_path: Path) -> None:
+    process = walking(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "a").exists()
     assert run("--start", "example:origin", "--steps", "2", "--out", str(tmp_path / "a")) == 0
     assert listing(tmp_path) == ["a", "a/walk.csv", "a/walk.json"]

@@ -58,6 +58,35 @@ def test_a_missing_option_is_named_with_its_help() -> None:
         Walk.build({"start": "example:origin"})
 
 
+def test_what_is_there_is_checked_before_what_is_missing() -> None:
+    with pytest.raises(UserError, match="0 is out of range"):
+        Walk.build({"steps": 0})
+    with pytest.raises(UserError, match="1 weights for 2 axes"):
+        Walk.build({"start": "example:origin", "weights": (1.0,)})
+
+
+def test_a_rule_refuses_a_value_wherever_it_comes_from_and_is_not_asked_about_the_default() -> None:
+    asked: list[str] = []
+
+    def short(word: str) -> None:
+        asked.append(word)
+        if len(word) > 3:
+            raise UserError(f"{word!r} is long", where="--word", remedy="shorten it")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Word(Settings):
+        word: str = option("short enough", kind="str", rule=short, help="A word.")
+        out: str = option(REQUIRED, kind="folder", help="Folder.")
+
+    assert asked == [], "declaring an option must import nothing"
+    assert Word.build({"word": "abc", "out": "a"}).word == "abc"
+    for attempt in ({"word": "abcd", "out": "a"}, {"word": "abcd"}):
+        with pytest.raises(UserError, match="'abcd' is long"):
+            Word.build(attempt)
+        with pytest.raises(UserError, match="'abcd' is long"):
+            Word.from_json(attempt)
+
+
 def test_an_integral_float_of_a_slider_is_a_whole_number() -> None:
     settings = Walk.build({**NEEDED, "steps": 7.0})
     assert settings.steps == 7 and isinstance(settings.steps, int)
@@ -139,6 +168,7 @@ def test_a_settings_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, con
         {"default": 1, "suffixes": (".x",)},
         {"default": 0, "kind": "seed", "many": True},
         {"default": 1, "kind": "number"},
+        {"default": 1, "bare": True},
     ],
 )
 def test_a_declaration_that_contradicts_itself_fails_at_import(declaration: dict[str, Any]) -> None:

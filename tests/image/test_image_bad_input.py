@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from domains.image.control import run
+from domains.image.control.operations import MODEL_CAPTION
 from domains.image.page.visit import Visit, map_of, read_replay
+from domains.image.shapes.captions import parse
 from shared.errors import UserError
 from suite.cli import main
 from tests.image import untrained
@@ -55,6 +57,16 @@ CAPTIONS = {
     "a star and a star and a star and a star": "4 things",
     "a star left of a star above a star": "two relations",
 }
+
+
+def test_a_caption_that_is_refused_is_shown_one_that_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in ((), ("--out", str(tmp_path))):  # no folder, and one that may not be used: the caption comes first
+        said = refused(["image", "shapes", "generate", "two red circles", *out], tmp_path, capsys)
+        assert said.startswith("--caption: the word 'two' is not known") and f"as in '{MODEL_CAPTION}'" in said
+        (tmp_path / "mine.txt").touch()
+    assert len(parse(MODEL_CAPTION).nouns) == 3
 
 
 @pytest.mark.parametrize("words", CAPTIONS)

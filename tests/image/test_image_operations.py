@@ -110,6 +110,28 @@ def test_the_report_measures_every_picture_again(made: Path) -> None:
     assert own["picture"]["seed"] == 6 and own["synthetic"] is True
 
 
+def test_the_sentence_says_what_of_the_caption_the_decoder_found_again() -> None:
+    asked = "a red circle left of a blue square on a white background"
+    shown = (asked, "a red circle left of a green square on a white background", "a red star on a white background")
+    pictures = np.stack([render(stacked([scene_for(words, 0)]))[0] for words in shown])
+    measured = tuple(fidelity(picture, asked) for picture in pictures)
+    settings = GenerateShapes(caption=asked, count=3, out="x")
+    summary = run.summarise(settings, run.Made(pictures, (0, 1, 2), measured, None, 46, 2.0, ""))
+    assert summary["kept"]["colour"] == {"asked": 6, "kept": 4} and summary["kept"]["shape"] == {"asked": 6, "kept": 4}
+    said = run.sentence(summary)
+    assert said == (
+        "3 pictures in 2.0 s: 46 calls of 43 ms; read again, they keep 15 of 21 promises of the caption: count 2 of 3, "
+        "shape 4 of 6, colour 4 of 6, relation 2 of 3, background 3 of 3; 1 of 3 pictures keeps all"
+    )
+
+
+def test_the_sentence_says_when_the_decoder_is_unsure_and_when_nothing_was_asked() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), dtype=np.uint8)
+    made = run.Made(noise, (0,), (fidelity(noise[0], ""),), None, 23, 1.0, "")
+    said = run.sentence(run.summarise(GenerateShapes(caption="", count=1, out="x"), made))
+    assert said == "1 picture in 1.0 s: 23 calls of 43 ms; the decoder is unsure of 1 of 1 pictures"
+
+
 def test_one_picture_alone_makes_the_same_pictures_again(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

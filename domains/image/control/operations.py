@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from shared.errors import UserError
 from shared.front.operation import Operation, Outcome, Report
@@ -23,7 +24,24 @@ SAMPLERS: Final = ("dpmpp_2m", "dpmpp_2m_sde", "ddim", "ddpm", "plms", "heun")  
 DETECTORS: Final = ("none", "canny")
 FITS: Final = ("crop", "fill", "stretch")
 FIT_HELP: Final = "How a picture becomes square: its middle, all of it with a border, or all of it distorted."
+# What a caption that is refused is shown: relation, joint and background, each as it is written.
+MODEL_CAPTION: Final = "a small red circle left of a blue square and a green star on a plain white background"
 LEAST: Final = 0.02  # width of a window that a step is sure to fall into at the fewest steps
+
+
+def readable(caption: str) -> None:
+    """The rule of a caption: a sentence of the shape world; UserError says which word is not, and shows one that is."""
+    from domains.image.shapes.captions import parse
+
+    try:
+        parse(caption)
+    except UserError as error:
+        remedy = f"write it as in '{MODEL_CAPTION}'; {error.remedy}"
+        raise UserError(error.what, where="--caption", remedy=remedy) from None
+
+
+def _folder() -> Any:
+    return option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +51,8 @@ class GenerateShapes(Settings):
     caption: str = option(
         REQUIRED,
         kind="str",
+        rule=readable,
+        bare=True,
         help="What the picture shows, in the words of the shape world; '' leaves everything open.",
     )
     edges: str | None = option(
@@ -64,7 +84,7 @@ class GenerateShapes(Settings):
     count: int = option(4, low=1, high=16, unit="pictures", help="How many pictures to make.")
     seed: int = option(0, kind="seed", help="Same seed, same pictures; picture k uses seed + k.")
     sampler: str = option("dpmpp_2m", choices=SAMPLERS, advanced=True, help="The rule of a step.")
-    out: str = option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
+    out: str = _folder()
 
     def check(self) -> None:
         if self.control_until < self.control_from + LEAST:
@@ -87,16 +107,18 @@ class DetectShapes(Settings):
         help="Any picture; what the decoder says is sure for pictures of the shape world only.",
     )
     fit: str = option("crop", choices=FITS, help=FIT_HELP)
-    out: str = option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
+    out: str = _folder()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawScene(Settings):
     """Draw an exact example of the world."""
 
-    caption: str = option("", help="What the scene shall show; what is left open is drawn at random.")
+    caption: str = option(
+        "", rule=readable, bare=True, help="What the scene shall show; what is left open is drawn at random."
+    )
     seed: int = option(0, kind="seed", help="Same seed, same scene.")
-    out: str = option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
+    out: str = _folder()
 
 
 def generate(settings: GenerateShapes, report: Report) -> Outcome:
@@ -120,24 +142,17 @@ def scene(settings: DrawScene, report: Report) -> Outcome:
     return draw_scene(settings, report, SCENE)
 
 
-GENERATE = Operation(
-    "image_generate",
+def _operation(verb: str, settings: type[Settings], run: Callable[[Any, Report], Outcome], help: str) -> Operation:
+    return Operation(f"image_{verb}", settings, run, command=("image", "shapes", verb), help=help)
+
+
+GENERATE = _operation(
+    "generate",
     GenerateShapes,
     generate,
-    command=("image", "shapes", "generate"),
-    help="Make pictures of shapes from a caption and an edge map, and measure what they show.",
+    "Make pictures of shapes from a caption and an edge map, and measure what they show.",
 )
-DETECT = Operation(
-    "image_detect",
-    DetectShapes,
-    detect,
-    command=("image", "shapes", "detect"),
-    help="Say which shapes a picture shows, and take its edges.",
-)
-SCENE = Operation(
-    "image_scene",
-    DrawScene,
-    scene,
-    command=("image", "shapes", "scene"),
-    help="Draw an exact scene of the shape world, with its edges, masks and depth.",
+DETECT = _operation("detect", DetectShapes, detect, "Say which shapes a picture shows, and take its edges.")
+SCENE = _operation(
+    "scene", DrawScene, scene, "Draw an exact scene of the shape world, with its edges, masks and depth."
 )

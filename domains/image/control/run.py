@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from domains.image.conditioning import EdgeMap, edge_map, map_png
 from domains.image.control.effect import effect
-from domains.image.control.evaluate import Fidelity, fidelity
+from domains.image.control.evaluate import ATTRIBUTES, Fidelity, fidelity
 from domains.image.control.model import CONTROL_WEIGHTS, WEIGHTS, ShapeModel, denoiser, route
 from domains.image.control.operations import GenerateShapes
 from domains.image.export import ENLARGED, contact_sheet, enlarged, packed, png
@@ -48,7 +48,6 @@ class Made:
 def generate_shapes(settings: GenerateShapes, progress: Report, operation: Operation) -> Outcome:
     """Everything that `suite image shapes generate` does; the folder appears whole or not at all."""
     progress(0, 1, "reading")
-    tokens([settings.caption])  # what is wrong with the caption is said before anything is made
     edges = edge_map(settings.edges, settings.detector, settings.fit) if settings.edges else None
     model = shape_model(edges is not None)
     with staged_folder(settings.out) as folder:
@@ -65,7 +64,7 @@ def generate_shapes(settings: GenerateShapes, progress: Report, operation: Opera
         "sidecar": record,
         "stages": made.stages,
     }
-    return Outcome(_sentence(summary), tuple(out / name for name in files), summary, view=view)
+    return Outcome(sentence(summary), tuple(out / name for name in files), summary, view=view)
 
 
 @cache
@@ -126,10 +125,17 @@ def stages(settings: GenerateShapes, model: ShapeModel, control: bool) -> str:
 def summarise(settings: GenerateShapes, made: Made) -> dict[str, Any]:
     """The run in plain JSON: what was asked for and found in every picture, calls, seconds."""
     rows = [picture_row(seed, one) for seed, one in zip(made.seeds, made.measured, strict=True)]
+    every = [promise for one in made.measured for promise in one.promises]
+    kept = {
+        attribute: {"asked": len(rights), "kept": sum(rights)}
+        for attribute in ATTRIBUTES
+        if (rights := [promise.right for promise in every if promise.attribute == attribute])
+    }
     scores = [row["edge_f1"] for row in rows if row["edge_f1"] is not None]
     return {
         "caption": settings.caption,
         "pictures": rows,
+        "kept": kept,
         "edge_f1": round(float(np.mean(scores)), 4) if scores else None,
         "effect": None if made.effect is None else round(made.effect, 4),
         "calls": made.calls,
@@ -206,12 +212,24 @@ def _write(
     return [*names, *files]
 
 
-def _sentence(summary: Mapping[str, Any]) -> str:
-    rows = summary["pictures"]
-    asked, kept = sum(row["promises"] for row in rows), sum(row["kept"] for row in rows)
-    said = (
-        f"{len(rows)} picture{'s' if len(rows) > 1 else ''} in {summary['seconds']:.1f} s: {summary['calls']} calls of "
-    )
-    said += f"{1000 * summary['seconds_per_call']:.0f} ms"
-    said += f"; {kept} of {asked} things that the caption says are right" if asked else ""
-    return said + (f"; edges kept with F1 {summary['edge_f1']:.2f}" if summary["edge_f1"] is not None else "")
+def sentence(summary: Mapping[str, Any]) -> str:
+    """What was made, how long it took, and what of all that was asked for the decoder found again."""
+    rows, kept = summary["pictures"], summary["kept"]
+    count = len(rows)
+    parts = [
+        f"{count} picture{'s' if count > 1 else ''} in {summary['seconds']:.1f} s: {summary['calls']} calls of "
+        f"{1000 * summary['seconds_per_call']:.0f} ms"
+    ]
+    if kept:
+        right, asked = (sum(one[key] for one in kept.values()) for key in ("kept", "asked"))
+        each = ", ".join(f"{attribute} {one['kept']} of {one['asked']}" for attribute, one in kept.items())
+        it = "they keep" if count > 1 else "it keeps"
+        parts.append(f"read again, {it} {right} of {asked} promises of the caption: {each}")
+        if count > 1:
+            whole = sum(row["kept"] == row["promises"] for row in rows)
+            parts.append(f"{whole} of {count} pictures keep{'s' if whole == 1 else ''} all")
+    if unsure := sum(not row["valid"] for row in rows):
+        parts.append(f"the decoder is unsure of {unsure} of {count} pictures")
+    if summary["edge_f1"] is not None:
+        parts.append(f"edges kept with F1 {summary['edge_f1']:.2f}")
+    return "; ".join(parts)
