@@ -1,4 +1,4 @@
-"""What is asked of a clip: refused in a sentence when impossible, kept to the bit in JSON, drawn on the right frames."""
+"""What is asked of a clip: refused in a sentence when impossible, kept to the bit in JSON, drawn on its frames."""
 
 from __future__ import annotations
 

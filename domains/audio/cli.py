@@ -1,0 +1,33 @@
+"""`suite audio ...`: every command is made from its operation; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import click
+
+from domains.audio.operations import EXTRACT, OPERATIONS
+from shared.front.command import Lazy, command, group
+
+__all__ = ["EXTRACT_COMMAND", "OPERATIONS", "app"]
+
+
+class FileFirst(click.Command):
+    """A command whose first word may be its file: `extract SONG --out X` is `extract --audio SONG --out X`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = ["--audio", *args] if args and not args[0].startswith("-") else args
+        return super().parse_args(ctx, given)
+
+
+_PLAIN = command(EXTRACT)
+EXTRACT_COMMAND = FileFirst(
+    _PLAIN.name,
+    params=_PLAIN.params,
+    callback=_PLAIN.callback,
+    help=f"{EXTRACT.help} The file may stand first, without --audio.",
+)
+
+app = group(
+    "audio",
+    "Music that follows melody, dynamics and rhythm.",
+    {"extract": Lazy("domains.audio.cli:EXTRACT_COMMAND", EXTRACT.help)},
+)

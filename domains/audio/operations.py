@@ -1,0 +1,58 @@
+"""What a user can ask of the audio domain; command line, page, API and MCP are made from it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from domains.audio.controls.spans import KINDS
+from shared.front.operation import Operation, Outcome, Report
+from shared.front.settings import REQUIRED, Settings, option
+
+SOUNDS: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".au", ".w64")
+SCORES: Final = (".mid", ".midi")
+METRES: Final = ("auto", "2/4", "3/4", "4/4", "5/4", "6/8", "7/8", "9/8", "12/8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractControls(Settings):
+    """Read melody, dynamics, rhythm, chords and key from a recording or a MIDI file."""
+
+    audio: str = option(REQUIRED, kind="file", suffixes=(*SOUNDS, *SCORES), help="A recording, or a MIDI file.")
+    only: tuple[str, ...] = option(
+        (), kind="choice", choices=KINDS, many=True, help="Controls that are wanted; say none for all of them."
+    )
+    voice: str = option(
+        "mix",
+        choices=("mix", "solo"),
+        help="One voice alone (humming, a flute), or a mix whose strongest tone is taken.",
+    )
+    bpm: float | None = option(None, kind="float", low=20, high=400, unit="BPM", help="The tempo, when it is known.")
+    metre: str = option("auto", choices=METRES, help="The metre, when it is known; auto chooses 4/4 or 3/4.")
+    start: float = option(0.0, low=0, high=86_400, unit="s", help="Where the part begins that is read.")
+    seconds: float | None = option(
+        None,
+        kind="float",
+        low=0.1,
+        high=1800,
+        unit="s",
+        help="How long that part is; say nothing for all that follows.",
+    )
+    out: str = option(REQUIRED, kind="folder", help="A file that ends in .json, or a new folder for JSON and MIDI.")
+
+
+def extract_controls(settings: ExtractControls, report: Report) -> Outcome:
+    """The work of `suite audio extract`."""
+    from domains.audio.extract.run import run
+
+    return run(settings, report, EXTRACT)
+
+
+EXTRACT = Operation(
+    "audio_extract",
+    ExtractControls,
+    extract_controls,
+    command=("audio", "extract"),
+    help="Read melody, dynamics, rhythm, chords and key from a recording or a MIDI file.",
+)
+OPERATIONS: Final = (EXTRACT,)
