@@ -30,7 +30,7 @@ USED = sorted(
 def part(*notes: tuple[float, float, int, int], **options: object) -> Part:
     """A part of (start, end, pitch, velocity)."""
     start, end, pitch, velocity = (np.array(column) for column in zip(*notes, strict=True))
-    return Part(start, end, pitch, velocity, **options)  # type: ignore[arg-type]
+    return Part(start, end, pitch, velocity, **options)
 
 
 def sound(program: int, pitch: int = 60, velocity: int = 100, seconds: float = 1.0, rate: int = 22_050) -> NDArray:
@@ -253,7 +253,7 @@ def test_a_tone_is_computed_once_however_often_it_is_played(monkeypatch: pytest.
 
     def counted(*arguments: object) -> NDArray:
         calls.append(1)
-        return own(*arguments)  # type: ignore[arg-type]
+        return own(*arguments)
 
     monkeypatch.setattr(render, "additive", counted)
     render._tone.cache_clear()
