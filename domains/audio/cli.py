@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from domains.audio.compose.operations import COMPOSE
 from domains.audio.operations import EXTRACT, OPERATIONS
 from shared.front.command import Lazy, command, group
 
-__all__ = ["EXTRACT_COMMAND", "OPERATIONS", "app"]
+__all__ = ["COMPOSE_COMMAND", "EXTRACT_COMMAND", "OPERATIONS", "app"]
 
 
 class FileFirst(click.Command):
@@ -25,9 +26,13 @@ EXTRACT_COMMAND = FileFirst(
     callback=_PLAIN.callback,
     help=f"{EXTRACT.help} The file may stand first, without --audio.",
 )
+COMPOSE_COMMAND = command(COMPOSE)
 
 app = group(
     "audio",
     "Music that follows melody, dynamics and rhythm.",
-    {"extract": Lazy("domains.audio.cli:EXTRACT_COMMAND", EXTRACT.help)},
+    {
+        "extract": Lazy("domains.audio.cli:EXTRACT_COMMAND", EXTRACT.help),
+        "compose": Lazy("domains.audio.cli:COMPOSE_COMMAND", COMPOSE.help),
+    },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from domains.audio.compose.operations import COMPOSE
 from domains.audio.controls.spans import KINDS
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
@@ -55,4 +56,4 @@ EXTRACT = Operation(
     command=("audio", "extract"),
     help="Read melody, dynamics, rhythm, chords and key from a recording or a MIDI file.",
 )
-OPERATIONS: Final = (EXTRACT,)
+OPERATIONS: Final = (EXTRACT, COMPOSE)
