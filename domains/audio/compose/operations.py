@@ -29,6 +29,13 @@ class ComposeMusic(Settings):
         advanced=True,
         help="Part of the training world; the last three have keys, progressions or instruments of their own.",
     )
+    soundfont: str | None = option(
+        None,
+        kind="file",
+        suffixes=(".sf2", ".sf3"),
+        advanced=True,
+        help="Sampled instruments in place of the suite's own; needs the package tinysoundfont.",
+    )
     out: str = option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from domains.audio.compose.score import Score
-from domains.audio.synth.render import Part, Render, play
+from domains.audio.synth.render import Part, Player, Render, play
 
 SENDS: Final = {"melody": 1.0, "chords": 1.0, "bass": 0.15, "drums": 0.5}  # share of the room
 
@@ -33,6 +33,6 @@ def parts_of(score: Score) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def render(score: Score, rate: int = 44_100, *, stems: bool = True) -> Render:
+def render(score: Score, rate: int = 44_100, *, stems: bool = True, player: Player | None = None) -> Render:
     """The recording of a score in the room of its style; see `synth.render.play`."""
-    return play(parts_of(score), score.seconds_in_all, rate, room=score.room, stems=stems)
+    return play(parts_of(score), score.seconds_in_all, rate, room=score.room, stems=stems, player=player)

@@ -19,6 +19,7 @@ from domains.audio.compose.performance import render
 from domains.audio.compose.truth import controls_of, tracks_of
 from domains.audio.controls.json_form import to_json
 from domains.audio.controls.midi import to_midi
+from domains.audio.synth.soundfont import SoundFont
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.provenance import provenance
@@ -36,9 +37,11 @@ def compose_music(settings: ComposeMusic, progress: Report, operation: Operation
         bars=settings.bars,
     )
     progress(1, 3, "playing")
-    played = render(score, int(settings.rate))
+    rate = int(settings.rate)
+    played = render(score, rate, player=SoundFont(settings.soundfont, rate) if settings.soundfont else None)
     progress(2, 3, "writing")
-    record = provenance(operation, settings, threads=1, packages=("mido", "soundfile"))
+    sources = [Path(settings.soundfont)] if settings.soundfont else []
+    record = provenance(operation, settings, threads=1, sources=sources, packages=("mido", "soundfile"))
     controls = controls_of(score, played)
     facts: dict[str, Any] = {
         "genre": score.genre,

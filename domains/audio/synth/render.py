@@ -9,7 +9,7 @@ factor, which the result states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log2
@@ -56,6 +56,9 @@ class Part:
     send: float = 1.0
 
 
+Player = Callable[[Part, int, int], NDArray]  # (part, rate, samples) -> (samples,) float32, dry and mono
+
+
 @dataclass(frozen=True, eq=False)
 class Render:
     """mix (2, n) float32 and, if asked for, stems (parts, 2, n) whose sum it is.
@@ -71,10 +74,19 @@ class Render:
     lowered: float
 
 
-def play(parts: Sequence[Part], seconds: float, rate: int = 44_100, *, room: float = 0.2, stems: bool = True) -> Render:
+def play(
+    parts: Sequence[Part],
+    seconds: float,
+    rate: int = 44_100,
+    *,
+    room: float = 0.2,
+    stems: bool = True,
+    player: Player | None = None,
+) -> Render:
     """Render parts; `seconds` is the length of the music, to which the tail is added.
 
-    room   0..1, 0 is none;  stems   keep each part's own sound
+    room     0..1, 0 is none;  stems   keep each part's own sound
+    player   makes the dry sound of a part; None: `synthesised`, see soundfont.py for another
     Raises UserError for a rate that is none of RATES, a room out of its range, or notes that are none.
     """
     _check(parts, seconds, rate, room)
@@ -82,7 +94,8 @@ def play(parts: Sequence[Part], seconds: float, rate: int = 44_100, *, room: flo
     release = max((0.1 if part.drums else voice_of(part.program).release for part in parts), default=0.0)
     tail = (SHORTEST + LONGER * room) * (room > 0) + release
     samples = body + int(tail * rate)
-    dry = np.stack([_line(part, rate, samples) for part in parts]) if parts else np.zeros((0, samples), np.float32)
+    line = player or synthesised
+    dry = np.stack([line(part, rate, samples) for part in parts]) if parts else np.zeros((0, samples), np.float32)
     pans = np.array([_pan(part.pan) for part in parts], np.float32).reshape(-1, 2)
     if stems:
         out = dry[:, None] * pans[:, :, None]  # (parts, 2, n)
@@ -143,8 +156,8 @@ def _wet(part: Part, room: float) -> float:
     return WET * room * part.send
 
 
-def _line(part: Part, rate: int, samples: int) -> NDArray:
-    """All notes of a part (samples,) float32, dry and mono."""
+def synthesised(part: Part, rate: int, samples: int) -> NDArray:
+    """All notes of a part by the suite's own voices: (samples,) float32, dry and mono."""
     out = np.zeros(samples, np.float32)
     on, off = np.rint(part.start * rate).astype(int), np.rint(part.end * rate).astype(int)
     loud = (STROKE if part.drums else REFERENCE) * 10 ** (part.gain / 20) * (part.velocity / 127.0) ** 2
