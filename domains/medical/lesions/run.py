@@ -16,6 +16,7 @@ from domains.medical.data import Volume, read_contrasts, read_labels, read_mask
 from domains.medical.export import write_label, write_volume
 from domains.medical.lesions import add
 from domains.medical.lesions.conditioning import Texture, read_texture
+from domains.medical.lesions.counting import Counting
 from domains.medical.lesions.model import WEIGHTS, LesionModel
 from domains.medical.lesions.operations import EXAMPLES, RESEARCH_USE, AddLesions
 from domains.medical.lesions.placement import lesions_of
@@ -34,6 +35,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
     progress(0, 1, "reading the scan")
     volumes, mask, existing = read_inputs(settings)
     prepared = add.prepare(volumes, mask, anywhere=settings.anywhere)
+    progress(0, 1, "comparing it with the training scans")
     verdict = compare(volumes)
     if verdict.overall == "outside" and not settings.outside_training:
         raise UserError(
@@ -41,13 +43,15 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
             where="--image",
             remedy="choose a skull-stripped FLAIR, T1 or T2 brain scan near 1 mm, or add --outside-training",
         )
+    progress(0, 1, "loading the network")
     model = load_model(settings.checkpoint)
     texture = wanted_texture(settings, model, prepared.contrasts)
     reference = Reference.load()
     with staged_folder(settings.out) as folder:
         variations, started = [], time.perf_counter()
+        calls = model.calls(settings.steps, settings.jump, settings.repeats)
+        counting = Counting(prepared, progress, calls=calls, variations=settings.count)
         for k in range(settings.count):
-            note = f"variation {k + 1} of {settings.count}, " if settings.count > 1 else ""
             one = add.vary(
                 prepared,
                 model,
@@ -58,10 +62,11 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
                 jump=settings.jump,
                 repeats=settings.repeats,
                 texture_guidance=settings.texture_guidance,
-                progress=lambda done, total, said, note=note: progress(done, total, note + said),  # type: ignore[misc]
+                progress=counting.variation(),
             )
             variations.append(one)
         seconds = time.perf_counter() - started
+        progress(0, 1, "writing")
         record = provenance(
             operation,
             settings,
