@@ -93,8 +93,8 @@ def read_recording(
         offset = float(measures.offset.mean())
     if abs(offset) > OFF_CENTRE:
         notes.append(f"it was off centre by {offset:+.3f}, which was taken out")
-    wave = (mixed - np.float32(offset)).astype(np.float32, copy=False)
-    return Recording(wave, rate, tuple(notes), source_rate, channels, measures.bandwidth, path, digest)
+        mixed -= np.float32(offset)
+    return Recording(mixed, rate, tuple(notes), source_rate, channels, measures.bandwidth, path, digest)
 
 
 # ---------------------------------------------------------------------------------------------------------- one file

@@ -42,12 +42,11 @@ class Measures:
         mix = block.mean(axis=1)
         self.squares[-1] += float(np.dot(mix, mix))
         self.clipped += _flat_tops(block)
-        pieces = block[: len(block) // WINDOW * WINDOW].reshape(-1, WINDOW, self.channels)
-        if not len(pieces) and not self.spectra:
-            pieces = np.pad(block, ((0, WINDOW - len(block)), (0, 0)))[None]
-        if len(pieces):
-            windowed = pieces * np.hanning(WINDOW).astype(np.float32)[None, :, None]
-            self.spectrum += (np.abs(np.fft.rfft(windowed, axis=1)) ** 2).sum(axis=(0, 2))
+        size = WINDOW if len(block) >= WINDOW else 0 if self.spectra else len(block)  # a short file is one short window
+        if size:
+            pieces = block[: len(block) // size * size].reshape(-1, size, self.channels)
+            windowed = pieces * np.hanning(size).astype(np.float32)[None, :, None]
+            self.spectrum += (np.abs(np.fft.rfft(windowed, WINDOW, axis=1)) ** 2).sum(axis=(0, 2))
             self.spectra += len(pieces)
 
     @property

@@ -23,6 +23,8 @@ MELS: Final = 128
 RANGE: Final = 80.0  # dB below the loudest band that count
 BASS: Final = 160.0  # Hz
 STEADY: Final = 0.03  # seconds; beats this near to a straight line have one tempo
+REACH: Final = 4  # frames around a beat in which its onset is looked for
+FAINT: Final = 0.1  # of the median strength: weaker beats at the ends are none
 METRES: Final = ("4/4", "3/4")  # what is tried when nobody says
 FEWEST: Final = 4  # beats
 SLOWEST, FASTEST = 40.0, 240.0  # beats a minute
@@ -98,33 +100,27 @@ def rhythm(
     if len(frames) < FEWEST:
         return None
     beats = frame_times(len(envelope) + 1)[frames]
-    line, off = _straight(beats)
-    steady = off < STEADY
-    if bpm is not None and steady:  # a tempo that is known is kept to the digit, the phase fitted to it
-        step = 60.0 / bpm
-        first = float(np.mean(beats - step * np.arange(len(beats))))
-        line = first + step * np.arange(len(beats))
-        steady = bool(np.abs(line - beats).max() < 2 * STEADY)
-    times = line if steady else beats
-    name, phase = _downbeat(frames, envelope, bass, chroma, metre)
-    found = (
-        (60.0 / np.median(np.diff(beats)) if not steady else 60.0 / (line[1] - line[0])) if len(beats) > 1 else tempo
-    )
-    if steady:
-        grid = _steady(float(bpm or found), name, times, phase)
-    else:
-        grid = BeatGrid.through(times.tolist(), name, phase)
-    held = Metre.named(name).beats
-    return Rhythm(times, times[phase::held], grid, float(bpm or found), others, steady)
+    line, steady = _straight(beats) if bpm is None else _at_tempo(beats, bpm)
+    times = line[line >= 0] if steady else beats
+    places = np.clip(np.rint(times * RATE / HOP).astype(np.int64), 0, len(envelope) - 1)
+    name, phase = _downbeat(places, envelope, bass, chroma, metre)
+    found = bpm or float(60.0 / ((line[1] - line[0]) if steady else np.median(np.diff(beats))))
+    grid = _steady(found, name, times, phase) if steady else BeatGrid.through(times.tolist(), name, phase)
+    return Rhythm(times, times[phase :: Metre.named(name).beats], grid, found, others, steady)
 
 
 def _tracked(envelope: NDArray[np.float32], tempo: float) -> NDArray[np.int64]:
+    """Frames of the beats, from the first to the last at which something is heard."""
     import librosa
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's first call may warn of its own cache
-        _, frames = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP, bpm=tempo, trim=True)
-    return np.asarray(frames, dtype=np.int64)
+        _, frames = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP, bpm=tempo, trim=False)
+    if not len(frames):
+        return np.zeros(0, dtype=np.int64)
+    strengths = np.array([envelope[max(0, frame - REACH) : frame + REACH + 1].max() for frame in frames])
+    heard = np.flatnonzero(strengths >= FAINT * np.median(strengths))
+    return np.asarray(frames[heard[0] : heard[-1] + 1], dtype=np.int64)
 
 
 def _tempo(envelope: NDArray[np.float32]) -> tuple[float, tuple[tuple[float, float], ...]]:
@@ -141,7 +137,7 @@ def _tempo(envelope: NDArray[np.float32]) -> tuple[float, tuple[tuple[float, flo
     mean = np.mean(graphs, axis=0)
     tempo = float(librosa.feature.tempo(tg=mean[:, None], sr=RATE, hop_length=HOP)[0])
     peaks = 1 + np.flatnonzero((mean[1:-1] > mean[:-2]) & (mean[1:-1] >= mean[2:]))
-    heard = [60.0 * RATE / HOP / lag for lag in sorted(peaks, key=lambda lag: -mean[lag])]
+    heard = [60.0 * RATE / HOP / float(lag) for lag in sorted(peaks, key=lambda lag: -mean[lag])]
     rivals = [tempo / 2, tempo * 2]
     for each in heard:
         if len(rivals) < 5 and all(abs(each / other - 1) > 0.06 for other in (tempo, *rivals)):
@@ -157,12 +153,24 @@ def _at(graph: NDArray[np.float64], bpm: float) -> float:
     return float(graph[max(1, lag - 1) : lag + 2].max(initial=0.0))
 
 
-def _straight(beats: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The evenly spaced times nearest to beats, and the largest distance in seconds."""
+def _straight(beats: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """The evenly spaced times nearest to beats, and whether they are near: nine in ten within 30 ms."""
     numbers = np.arange(len(beats))
     slope, first = np.polyfit(numbers, beats, 1)
+    near = np.abs(first + slope * numbers - beats) < 2 * STEADY
+    if near.sum() >= FEWEST:  # once more without the strays
+        slope, first = np.polyfit(numbers[near], beats[near], 1)
     line = first + slope * numbers
-    return line, float(np.abs(line - beats).max())
+    return line, bool(np.mean(np.abs(line - beats) < STEADY) >= 0.9)
+
+
+def _at_tempo(beats: NDArray[np.float64], bpm: float) -> tuple[NDArray[np.float64], bool]:
+    """Times at a tempo that is known to the digit, in the phase of the beats, and whether most beats lie there."""
+    step = 60.0 / bpm
+    first = float(np.angle(np.exp(2j * np.pi * beats / step).mean()) / (2 * np.pi) * step)
+    places = (beats - first) / step
+    line = first + step * np.arange(np.rint(places[0]), np.rint(places[-1]) + 1)
+    return line, bool(np.mean(np.abs(places - np.rint(places)) * step < 2 * STEADY) >= 0.7) and len(line) >= FEWEST
 
 
 def _steady(bpm: float, metre: str, times: NDArray[np.float64], phase: int) -> BeatGrid:
@@ -200,7 +208,7 @@ def _accents(
     frames: NDArray[np.int64], envelope: NDArray[np.float32], bass: NDArray[np.float32], chroma: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """(beats,) the sum of three accents, each with mean 0 and spread 1."""
-    reach = 4
+    reach = REACH
     ends = np.append(frames[1:], len(envelope))
     onset = [envelope[max(0, f - reach) : f + reach + 1].max() for f in frames]
     after = [np.log10(bass[f : f + 3 * reach].mean() + 1e-6) for f in frames]
