@@ -27,7 +27,15 @@ ITEM, SUMMARY = "item.json", "summary.json"
 LARGEST_LIST = 64 * 2**20  # bytes; a line of settings is below a kilobyte
 
 
-@click.command("batch")
+class Batch(click.Command):
+    """The command, whose help names what it can do many times."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Operations"):
+            formatter.write_dl([(each.name, each.help) for each in known().values()])
+
+
+@click.command("batch", cls=Batch)
 @click.argument("operation", metavar="OPERATION")
 @click.option(
     "--settings", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="One JSON object a line."
@@ -55,9 +63,7 @@ def command(
         raise UserError("--settings and --out are needed", where="batch", remedy="name the list and a folder")
     if address and launcher != "ray":
         raise UserError("--address is of Ray", where="batch", remedy="add --launcher ray")
-    from suite.apps import built_apps
-
-    jobs = jobs_of(operation, {app.slug: app.operations for app in built_apps()}, settings, out)
+    jobs = jobs_of(operation, tables(), settings, out)
     try:
         failed = run(jobs, out, Workers(launcher, workers, gpus, address), resume=resume)
     except KeyboardInterrupt:
@@ -76,19 +82,32 @@ def command(
 # ------------------------------------------------------------------------------------------------------------- the list
 
 
+def tables() -> dict[str, str]:
+    """App -> `module:attribute` of the tuple of its operations, for the apps of this installation."""
+    from suite.apps import built_apps
+
+    return {app.slug: app.operations for app in built_apps()}
+
+
+def known() -> dict[str, Operation]:
+    """The operations that write a folder of results, by name."""
+    each = (operation for table in dict.fromkeys(tables().values()) for operation in load(table))
+    return {operation.name: operation for operation in each if _folders(operation)}
+
+
 def jobs_of(name: str, tables: Mapping[str, str], file: Path, out: Path) -> list[dict[str, Any]]:
     """One plain job a line of the list, all checked before any is done.
 
     tables   app -> `module:attribute` of the tuple of its operations
     Raises UserError for an operation that is not known or has no folder, and for the first line that is no settings.
     """
-    known = {each.name: table for table in dict.fromkeys(tables.values()) for each in load(table)}
-    if name not in known:
+    places = {each.name: table for table in dict.fromkeys(tables.values()) for each in load(table)}
+    if name not in places:
         raise UserError(
-            f"no operation {name!r}", where="batch", remedy=f"the operations are {', '.join(sorted(known))}"
+            f"no operation {name!r}", where="batch", remedy=f"the operations are {', '.join(sorted(places))}"
         )
-    operation = _operation(known[name], name)
-    folders = [option.name for option in operation.settings.options() if option.local]
+    operation = _operation(places[name], name)
+    folders = _folders(operation)
     if len(folders) != 1:
         raise UserError(f"{name} writes no folder of results", where="batch", remedy="choose another operation")
     jobs = []
@@ -113,7 +132,7 @@ def jobs_of(name: str, tables: Mapping[str, str], file: Path, out: Path) -> list
             raise UserError(error.what, where=place, remedy=error.remedy) from None
         plain = {key: value for key, value in found.to_json().items() if key not in ("version", folders[0])}
         place = str((out / f"{number:05d}").absolute())
-        jobs.append({"operation": name, "table": known[name], "settings": plain, "folder": folders[0], "place": place})
+        jobs.append({"operation": name, "table": places[name], "settings": plain, "folder": folders[0], "place": place})
     if not jobs:
         raise UserError("holds no settings", where=str(file), remedy="write one JSON object a line")
     return jobs
@@ -146,6 +165,10 @@ def _placed(operation: Operation, values: Mapping[str, Any], beside: Path) -> di
         elif option.kind in ("file", "files") and value is not None:
             found[option.name] = [find(path) for path in value] if isinstance(value, list) else find(value)
     return found
+
+
+def _folders(operation: Operation) -> list[str]:
+    return [option.name for option in operation.settings.options() if option.local]
 
 
 def _operation(table: str, name: str) -> Operation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,58 @@ def card(weights: Path) -> Mapping[str, Any]:
 
 
 @click.command("models")
-@click.option("--json", "as_json", is_flag=True, help="The cards as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="The cards as JSON, with data, metrics and hashes in full.")
 def command(as_json: bool) -> None:
-    """The checkpoints that ship with the suite, and their cards."""
+    """The checkpoints that ship with the suite: size, licence, training, data and what was measured."""
     found = checkpoints()
     if as_json:
         cards = [{"file": str(file.relative_to(ROOT)), **card(file)} for file in found]
         click.echo(json.dumps(cards, indent=1))
-        return
-    for file in found:
-        facts = card(file)
-        size = file.stat().st_size / 2**20
-        click.echo(f"{facts.get('name', file.stem)}  {size:.1f} MiB  {file.relative_to(ROOT)}")
-        for key in ("recipe", "data", "licence", "minutes", "metrics"):
-            if facts.get(key) is not None:
-                click.echo(f"    {key}: {_line(facts[key])}")
-    if not found:
+    elif not found:
         click.echo("no checkpoint ships with this installation; make one with: suite train RECIPE")
+    else:
+        click.echo(table([(file, card(file)) for file in found]))
 
 
-def _line(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def table(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
+    """A line a checkpoint; below it its data, its limits, and every measured value between its floor and ceiling."""
+    heads = [("name", "size", "training", "licence", "file"), *(_head(file, facts) for file, facts in found)]
+    first, *others = _aligned(heads)
+    lines = [first]
+    for line, (_, facts) in zip(others, found, strict=True):
+        lines += ["", line, *(f"    {words}" for words in _below(facts))]
+    return "\n".join(
+        [*lines, "", "Floor and ceiling: chance, and what real or exact data reach. In full: suite models --json"]
+    )
+
+
+def _head(file: Path, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    minutes = facts.get("minutes")
+    return (
+        str(facts.get("name", file.stem)),
+        f"{file.stat().st_size / 2**20:.1f} MiB",
+        "" if minutes is None else f"{minutes:.0f} min",
+        str(facts.get("licence", "not said")),
+        str(file.relative_to(ROOT)),
+    )
+
+
+def _below(facts: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if facts.get("data"):
+        lines.append("trained on " + "; ".join(source["name"] for source in facts["data"]))
+    lines += [str(facts[key]) for key in ("failures", "use") if key in facts]
+    metrics = facts.get("metrics") or {}
+    if metrics:
+        lines += _aligned([("measured", "value", "floor", "ceiling"), *(_metric(*one) for one in metrics.items())])
+    return lines
+
+
+def _metric(name: str, said: Any) -> tuple[str, ...]:
+    known = said if isinstance(said, Mapping) else {"value": said}
+    return (name, *(f"{known[key]:.2f}" if key in known else "" for key in ("value", "floor", "ceiling")))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from shared.errors import UserError
+from shared.front.command import in_all
 from shared.front.provenance import versions, write_atomic
 from shared.measured import commit
 
@@ -142,7 +143,7 @@ def run_command(slug: str, seed: int, out: Path, keep: bool) -> None:
     result = run_experiment(slug, seed=seed, out=out)
     if keep:
         record(result)
-    click.echo(f"{slug}: {result['status']} in {result['seconds']} s; {out / (slug + '.json')}")
+    click.echo(f"{slug}: {result['status']} in {result['seconds']} s, {in_all()}; {out / (slug + '.json')}")
 
 
 def _plain(entry: Paper) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.front.command import load
 from suite.apps import DOMAINS, built_apps, domain_built
 from suite.cli import OWN, main
 
@@ -108,9 +109,27 @@ def test_apps_are_listed_with_their_status(capsys: pytest.CaptureFixture[str]) -
     assert "not built yet: " in capsys.readouterr().out
 
 
-def test_models_are_listed_with_their_cards(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 0
-    assert capsys.readouterr().out
+def test_models_are_a_table_for_people_and_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
-    for card in json.loads(capsys.readouterr().out):
+    cards = json.loads(capsys.readouterr().out)
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert not set("{}[]") & set(printed), "no raw JSON"
+    lines = printed.splitlines()
+    assert max(map(len, lines)) < 160
+    head = lines[0]
+    for card in cards:
         assert (ROOT / card["file"]).is_file()
+        (row,) = (line for line in lines if line.startswith(card["name"] + " "))
+        assert row[head.index("licence") :].startswith(card["licence"]), "columns stand below their heads"
+        assert row[head.index("file") :] == card["file"]
+        for name in card.get("metrics", {}):
+            assert any(line.strip().startswith(name) for line in lines)
+
+
+def test_batch_names_what_it_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["batch", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for app in built_apps():
+        for operation in load(app.operations):
+            assert f"\n  {operation.name} " in printed

@@ -23,6 +23,22 @@ def test_every_part_is_looked_at_and_a_trouble_has_a_remedy(capsys: pytest.Captu
     assert code == (1 if any(finding.level == "fail" for finding in found) else 0)
 
 
+@pytest.mark.parametrize(
+    ("speed", "used", "level", "said"),
+    [
+        (0.0435, False, "ok", "bfloat16 is emulated: 23 times slower than float32; recipes and apps use float32"),
+        (0.97, False, "ok", "bfloat16 is there: 1.0 times as fast as float32; recipes and apps use float32"),
+        (1.5, False, "ok", "bfloat16 is there: 1.5 times as fast as float32; recipes and apps use float32"),
+        (6.25, True, "ok", "bfloat16 is 6.2 times as fast as float32; recipes and apps use it"),
+        (0.5, True, "warn", "bfloat16 is 2.0 times slower than float32, and recipes and apps use it"),
+    ],
+)
+def test_bfloat16_is_judged_by_what_recipes_do_with_it(speed: float, used: bool, level: str, said: str) -> None:
+    finding = doctor.bf16(speed, used=used)
+    assert (finding.level, finding.message) == (level, said)
+    assert bool(finding.remedy) == (level == "warn")
+
+
 def test_a_port_in_use_is_seen() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
