@@ -56,8 +56,8 @@ def test_the_dynamics_asked_are_heard_in_the_recording() -> None:
         asked = controls_of(score, played).dynamics
         assert asked is not None
         seconds = np.arange(int(score.seconds_in_all))
-        heard = [np.square(played.mix[:, s * 22_050 : (s + 1) * 22_050].mean(0)).mean() for s in seconds]
-        heard = 10 * np.log10(np.array(heard) + 1e-12)
+        power = [np.square(played.mix[:, s * 22_050 : (s + 1) * 22_050].mean(0)).mean() for s in seconds]
+        heard = 10 * np.log10(np.array(power) + 1e-12)
         wanted = asked.at(seconds + 0.5)
         shapes.append(np.corrcoef(heard, wanted)[0, 1])
         errors.append(abs(np.mean(heard - wanted)))

@@ -1,0 +1,183 @@
+"""The recipe of the score model, `suite train audio/score`. A batch is a pure function of its step, nothing is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from domains.audio.compose.composer import Split, compose
+from domains.audio.compose.score import Score
+from domains.audio.controls.tags import GENRES, MOODS
+from domains.audio.score import roll, wishes
+from domains.audio.score.model import NETWORK, RECIPE, STEPS_OF_CLIP, denoiser, generate, tempo_vector
+from shared import checkpoints
+from shared.networks.dit import DiT, DiTConfig
+from shared.noise import stream
+from shared.precision import fast_dtype
+from shared.training.loop import Batch, TrainSettings, fit
+from shared.training.objectives import denoising
+
+DATA: Final = {
+    "name": "music composed by rule during training (domains/audio/compose)",
+    "licence": "Apache-2.0",
+    "attribution": "this project",
+}
+NO_TAG: Final = 0.1  # chance that genre, and that mood, is not told, for classifier-free guidance
+CROPS: Final = 4  # rows cut from one piece
+MEASURED: Final = 48  # pieces of the test split in the card
+MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\."  # trained by Muon
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a recipe costs: rows a step, learning rate, decay of the averaged weights."""
+
+    rows: int
+    lr: float
+    ema: float
+
+
+SIZES: Final = {"cpu": Size(rows=32, lr=2e-3, ema=0.998), "gpu": Size(rows=512, lr=1e-3, ema=0.9995)}
+
+
+def train(
+    *, size: str = "cpu", minutes: float = 40.0, out: Path, resume: bool = False, steps: int | None = None
+) -> Path:
+    """Train, measure and write `out`/score.safetensors with its card; returns the path of the weights.
+
+    steps   of the optimizer; None: as many as the minutes hold
+    """
+    recipe, network = SIZES[size], new_network()
+    settings = TrainSettings(
+        steps=steps,
+        minutes=minutes,
+        lr=recipe.lr,
+        muon=MATRICES,
+        muon_length=0.8,
+        ema=recipe.ema,
+        warmup=100,
+        bf16=fast_dtype() is not None,
+    )
+    report = fit(network, score_loss, ScoreBatches(recipe.rows), settings=settings, out=out, resume=resume)
+    network.load_state_dict(dict(report.ema))
+    network = network.cpu().eval()
+    card = {
+        "name": RECIPE,
+        "recipe": RECIPE,
+        "command": f"suite train {RECIPE} --size {size}",
+        "data": [DATA],
+        "licence": "Apache-2.0",
+        "minutes": round(report.seconds / 60, 1),
+        "steps": report.step,
+        "pieces": report.rows,
+        "metrics": measured(network),
+        "failures": "Knows the composed world alone: one band of four, sixteenths, no articulation below a sixteenth.",
+    }
+    path = out / "score.safetensors"
+    checkpoints.save(path, network, card)
+    return path
+
+
+def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
+    """The network at its start, the same for the same seed."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+        return DiT(config)
+
+
+@dataclass(frozen=True)
+class ScoreBatches:
+    """Batches for training, `batches(step)`: x0 (B, CHANNELS, 64), wishes, tempo (B, 2), genre and mood (B,)."""
+
+    rows: int
+    seed: int = 0
+    split: Split = "train"
+
+    def __call__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step, 3))
+        rolls, asked, tempo, tags = [], [], [], []
+        for row in range(self.rows):
+            score, first = excerpt(self.seed, step * -(-self.rows // CROPS) + row // CROPS, self.split, rng)
+            rolls.append(roll.encode(score.notes, first, STEPS_OF_CLIP))
+            bound = wishes.draw_bound(rng, STEPS_OF_CLIP)
+            asked.append(wishes.joined(wishes.wishes(score, first, STEPS_OF_CLIP), bound))
+            tempo.append(tempo_vector(float(score.tempo.bpm[0]), score.swing[0]))
+            tags.append((GENRES.index(score.genre), MOODS.index(score.mood)))
+        told = np.where(rng.random((self.rows, 2)) < NO_TAG, -1, np.array(tags))
+        return {
+            "x0": torch.from_numpy(np.stack(rolls)),
+            "wishes": torch.from_numpy(np.stack(asked)),
+            "tempo": torch.tensor(tempo),
+            "genre": torch.from_numpy(told[:, 0].copy()),
+            "mood": torch.from_numpy(told[:, 1].copy()),
+        }
+
+
+@lru_cache(maxsize=2)
+def _piece(seed: int, index: int, split: Split) -> Score:
+    return compose(seed, index, split)
+
+
+def excerpt(seed: int, index: int, split: Split, rng: np.random.Generator) -> tuple[Score, int]:
+    """A piece and the sixteenth of a bar line from which a clip of it begins."""
+    score = _piece(seed, index, split)
+    bar = round(score.bar * 4)
+    return score, bar * int(rng.integers((score.bars * bar - STEPS_OF_CLIP) // bar + 1))
+
+
+def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Squared error of what the network says, of unit size at every level: (B,)."""
+    cond = {name: batch[name] for name in ("wishes", "tempo", "genre", "mood")}
+    return denoising(denoiser(network), batch["x0"], generator, cond=cond)
+
+
+def measured(network: nn.Module, count: int = MEASURED) -> dict[str, Any]:
+    """How the model follows what it is asked, on the test split: with controls, without them, and the world itself."""
+    rng = np.random.default_rng(5)
+    cuts = [excerpt(101, index, "test", rng) for index in range(count)]
+    asked = [wishes.wishes(score, first, STEPS_OF_CLIP) for score, first in cuts]
+    bound = np.ones((len(wishes.KINDS), STEPS_OF_CLIP), np.float32)
+    out: dict[str, Any] = {}
+    for name, where in (("controlled", bound), ("uncontrolled", 0 * bound)):
+        made = generate(
+            network,
+            np.stack([wishes.joined(one, where) for one in asked]),
+            tempo=[(float(score.tempo.bpm[0]), score.swing[0]) for score, _ in cuts],
+            genre=[score.genre for score, _ in cuts],
+            mood=[score.mood for score, _ in cuts],
+            seeds=list(range(count)),
+        )
+        heard = [roll.encode(notes, 0, STEPS_OF_CLIP) for notes in made]
+        out[name] = _followed(heard, asked, cuts)
+    out["world"] = _followed([roll.encode(score.notes, first, STEPS_OF_CLIP) for score, first in cuts], asked, cuts)
+    return out
+
+
+def _followed(rolls: list[NDArray], asked: list[dict[str, NDArray]], cuts: list[tuple[Score, int]]) -> dict[str, float]:
+    """Share of sixteenths with the asked melody class, r of loudness and dynamics, share of pitches in the key."""
+    melody, loud, inside = [], [], []
+    for x, wish, (score, _) in zip(rolls, asked, cuts, strict=True):
+        held = x[len(roll.LANES[0].pitches) : 2 * len(roll.LANES[0].pitches)] > 0
+        classes = np.zeros((12, x.shape[1]), bool)
+        for row, pitch in enumerate(roll.LANES[0].pitches):
+            classes[pitch % 12] |= held[row]
+        sung = wish["melody"].any(0)
+        hit = (classes & (wish["melody"] > 0)).any(0) & (classes.sum(0) == 1)
+        melody.append(hit[sung].mean() if sung.any() else np.nan)
+        notes = roll.decode(x)
+        if len(notes) > 2:
+            step = np.rint(notes.onset * 4).astype(int)
+            curve = wish["dynamics"][0][step]
+            if curve.std() > 0.1 and notes.velocity.std() > 0:
+                loud.append(np.corrcoef(curve, np.log(notes.velocity))[0, 1])
+            pitched = notes.track < 3
+            inside.append(np.isin(notes.pitch[pitched] % 12, score.scale).mean() if pitched.any() else np.nan)
+    mean = {"melody": melody, "dynamics_r": loud, "in_key": inside}
+    return {name: round(float(np.nanmean(values)), 4) if len(values) else 0.0 for name, values in mean.items()}
