@@ -125,6 +125,7 @@ RECIPES: Final = {
     "medical/lesion-reference": "domains.medical.lesions.train:reference",
     "image/shapes": "domains.image.control.train:train",
     "image/shapes-edges": "domains.image.control.train:train_edges",
+    "audio/score": "domains.audio.score.train:train",
 }
 
 DOMAINS: Final = {
