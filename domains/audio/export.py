@@ -51,7 +51,7 @@ def write_sound(
         raise UserError(
             f"a sample rate of {out_rate} Hz", where=where, remedy=f"choose one of {', '.join(map(str, RATES))}"
         )
-    ready = limited(resampled(_checked(wave, where), rate, out_rate), out_rate)
+    ready: NDArray = limited(resampled(_checked(wave, where), rate, out_rate), out_rate)
     if bits == "16":
         ready = _dithered(ready)
 

@@ -59,7 +59,7 @@ def count(samples: int, hop: int = HOP) -> int:
 
 def frame_times(frames: int, rate: int = RATE, hop: int = HOP) -> NDArray[np.float64]:
     """(T,) seconds that the frames stand for."""
-    return np.arange(frames) * (hop / rate)
+    return np.arange(frames, dtype=np.float64) * (hop / rate)
 
 
 def rasterise(controls: Controls, rate: int = RATE, hop: int = HOP, frames: int | None = None) -> Curves:

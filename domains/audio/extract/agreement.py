@@ -11,15 +11,16 @@ from domains.audio.controls.chords import Chord
 from domains.audio.controls.notes import Key, Note
 
 
-def note_f1(known: Sequence[Note], found: Sequence[Note]) -> float:
-    """F1 of notes whose onset is within 50 ms and whose pitch is right; ends are not compared."""
+def note_f1(known: Sequence[Note], found: Sequence[Note], *, octaves: bool = False) -> float:
+    """F1 of notes whose onset is within 50 ms and whose pitch is right, in any octave if so; ends are not compared."""
     import mir_eval
 
     if not known or not found:
         return float(not known and not found)
 
     def plain(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([[note.start, note.end] for note in notes]), np.array([note.frequency for note in notes])
+        told = [replace(note, pitch=60 + note.pitch_class) for note in notes] if octaves else notes
+        return np.array([[note.start, note.end] for note in told]), np.array([note.frequency for note in told])
 
     return float(mir_eval.transcription.precision_recall_f1_overlap(*plain(known), *plain(found), offset_ratio=None)[2])
 
@@ -29,13 +30,18 @@ def chord_accuracy(known: Sequence[Chord], found: Sequence[Chord], length: float
     import mir_eval
 
     def plain(chords: Sequence[Chord]) -> tuple[np.ndarray, list[str]]:
-        spans, labels, now = [], [], 0.0
+        spans: list[tuple[float, float]] = []
+        labels: list[str] = []
+        now = 0.0
         for chord in (replace(chord, end=min(chord.end, length)) for chord in chords if chord.start < length):
-            if chord.start > now:
-                spans, labels = [*spans, [now, chord.start]], [*labels, "N"]
-            spans, labels, now = [*spans, [chord.start, chord.end]], [*labels, chord.label], chord.end
+            for start, end, label in ((now, chord.start, "N"), (chord.start, chord.end, chord.label)):
+                if end > start:
+                    spans.append((start, end))
+                    labels.append(label)
+            now = chord.end
         if now < length:
-            spans, labels = [*spans, [now, length]], [*labels, "N"]
+            spans.append((now, length))
+            labels.append("N")
         return np.array(spans), labels
 
     (one, first), (two, second) = plain(known), plain(found)

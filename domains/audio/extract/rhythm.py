@@ -25,6 +25,7 @@ BASS: Final = 160.0  # Hz
 STEADY: Final = 0.03  # seconds; beats this near to a straight line have one tempo
 REACH: Final = 4  # frames around a beat in which its onset is looked for
 FAINT: Final = 0.1  # of the median strength: weaker beats at the ends are none
+LEAST: Final = 0.3  # dB over all bands: what becomes louder by less has no beat
 METRES: Final = ("4/4", "3/4")  # what is tried when nobody says
 FEWEST: Final = 4  # beats
 SLOWEST, FASTEST = 40.0, 240.0  # beats a minute
@@ -110,17 +111,32 @@ def rhythm(
 
 
 def _tracked(envelope: NDArray[np.float32], tempo: float) -> NDArray[np.int64]:
-    """Frames of the beats, from the first to the last at which something is heard."""
+    """Frames of the beats, from the first to the last at which something is heard; none when nothing has an onset."""
     import librosa
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's first call may warn of its own cache
-        _, frames = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP, bpm=tempo, trim=False)
-    if not len(frames):
+        _, found = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP, bpm=tempo, trim=False)
+    frames = [int(frame) for frame in found]
+    strengths = [float(envelope[max(0, frame - REACH) : frame + REACH + 1].max()) for frame in frames]
+    usual = float(np.median(strengths)) if strengths else 0.0
+    if usual < LEAST:
         return np.zeros(0, dtype=np.int64)
-    strengths = np.array([envelope[max(0, frame - REACH) : frame + REACH + 1].max() for frame in frames])
-    heard = np.flatnonzero(strengths >= FAINT * np.median(strengths))
-    return np.asarray(frames[heard[0] : heard[-1] + 1], dtype=np.int64)
+    heard = [n for n, strength in enumerate(strengths) if strength >= FAINT * usual]
+    frames = frames[heard[0] : heard[-1] + 1]
+    step = 60.0 / tempo * RATE / HOP
+    for place, way in ((0, -1), (len(frames), 1)):  # the tracker may leave out what stands at either end
+        while (more := _next(envelope, frames[-(way > 0)] + way * step, 0.12 * step, FAINT * usual)) is not None:
+            frames.insert(place if way < 0 else len(frames), more)
+    return np.asarray(frames, dtype=np.int64)
+
+
+def _next(envelope: NDArray[np.float32], guess: float, near: float, least: float) -> int | None:
+    """The frame of an onset near a guess."""
+    first, last = round(guess - near), round(guess + near) + 1
+    if first < 0 or last > len(envelope) or envelope[first:last].max() < least:
+        return None
+    return first + int(envelope[first:last].argmax())
 
 
 def _tempo(envelope: NDArray[np.float32]) -> tuple[float, tuple[tuple[float, float], ...]]:
@@ -207,16 +223,15 @@ def _downbeat(
 def _accents(
     frames: NDArray[np.int64], envelope: NDArray[np.float32], bass: NDArray[np.float32], chroma: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """(beats,) the sum of three accents, each with mean 0 and spread 1."""
-    reach = REACH
+    """(beats,) the sum of three accents; about 1 each for a loud onset, a tenfold bass, and another chord."""
     ends = np.append(frames[1:], len(envelope))
-    onset = [envelope[max(0, f - reach) : f + reach + 1].max() for f in frames]
-    after = [np.log10(bass[f : f + 3 * reach].mean() + 1e-6) for f in frames]
-    before = [np.log10(bass[max(0, f - 3 * reach) : max(1, f - reach // 2)].mean() + 1e-6) for f in frames]
+    onset = np.array([envelope[max(0, f - REACH) : f + REACH + 1].max() for f in frames], dtype=np.float64)
+    after = np.array([bass[f : f + 3 * REACH].mean() for f in frames], dtype=np.float64)
+    before = np.array([bass[max(0, f - 3 * REACH) : max(1, f - REACH // 2)].mean() for f in frames], dtype=np.float64)
+    floor = 1e-4 * max(float(after.max()), 1e-6)
+    rise = np.clip(np.log10((after + floor) / (before + floor)), 0.0, 2.0)
     held = np.stack([chroma[:, f:e].mean(axis=1) for f, e in zip(frames, ends, strict=True)])
     held = held / (np.linalg.norm(held, axis=1, keepdims=True) + 1e-9)
     change = np.concatenate([[0.0], 1 - (held[1:] * held[:-1]).sum(axis=1)])
     change[0] = change[1:].mean()
-    parts = np.asarray([onset, np.subtract(after, before), 2 * change], dtype=np.float64)
-    spread = parts.std(axis=1, keepdims=True)
-    return np.asarray(((parts - parts.mean(axis=1, keepdims=True)) / np.where(spread > 1e-9, spread, 1.0)).sum(axis=0))
+    return np.asarray((onset - onset.mean()) / max(float(onset.std()), 1e-9) + rise + 4 * change)
