@@ -14,6 +14,30 @@ from shared.run import Evaluation, Guidance, Own, Step
 
 MAIN = "main"
 
+Named = tuple[str, Guidance]
+"""A guidance and the name of its memory."""
+
+
+class Acting:
+    """The guidances that act at a point, in their order, and those of them that have a say at each stage of a move.
+
+    through     whether some energy is differentiated through the network
+    prepared    by number of rows: what is asked of whom
+    """
+
+    def __init__(self, named: Sequence[Named]) -> None:
+        self.all = tuple(named)
+        self.combining, self.after, self.weighing = (self._saying(stage) for stage in ("combine", "after", "weigh"))
+        self.descending = tuple((name, g) for name, g in named if g.grad != "none")
+        self.correcting = tuple(sorted(self._saying("correct"), key=lambda item: item[1].projection))
+        self.through = any(g.grad == "x" for _, g in named)
+        self.prepared: dict[int, list[tuple[Denoiser, Prepared]]] = {}
+
+    def _saying(self, stage: str) -> tuple[Named, ...]:
+        """Those with an own method; that of `Guidance` does nothing."""
+        neutral = getattr(Guidance, stage)
+        return tuple((name, g) for name, g in self.all if getattr(type(g), stage) is not neutral)
+
 
 class Ask:
     """The guided network, bound to one run: what samplers and solvers call. There is no other way to a network."""
@@ -31,38 +55,50 @@ class Ask:
         self.names = tuple(key(i, g) for i, g in enumerate(self.guidance))
         self.memory: Mapping[str, Own] = {}
         self._position = 0
-        self._prepared: dict[tuple[int, frozenset[str]], list[tuple[Denoiser, Prepared]]] = {}
+        self._sets: dict[tuple[bool, ...], Acting] = {}
+        self._newest: tuple[Point | None, Acting] = (None, Acting(()))
 
     def __call__(self, x: Tensor, at: Point, step: Step | None = None) -> Evaluation:
         """One guided evaluation at state x (B, ...) and point `at`."""
-        acting = [(name, g) for name, g in zip(self.names, self.guidance, strict=True) if g.active(at)]
+        acting = self.acting(at)
         if step is None:
-            if any("law" in g.needs for _, g in acting):
+            if any("law" in g.needs for _, g in acting.all):
                 raise ValueError("a guidance that needs the law of a step cannot act in a solver")
             self._position += 1
             step = self._neutral(self._position, at)
-        if not acting and not torch.is_grad_enabled():  # inside `sample`
+        x_in = x
+        if acting.through:
+            with torch.enable_grad():
+                x_in = x.detach().requires_grad_()
+                named = self._predict(x_in, at, acting)
+                named = {name: _evaluated(p) for name, p in named.items()}  # here, where the graph is recorded
+                pred = _evaluated(self._combined(named, acting, step))
+        elif torch.is_grad_enabled():  # in a solver
+            with torch.no_grad():
+                named = self._predict(x, at, acting)
+                pred = self._combined(named, acting, step)
+        else:
             named = self._predict(x, at, acting)
-            return Evaluation(named[MAIN], named[MAIN], named)
-        through = any(g.grad == "x" for _, g in acting)
-        with torch.set_grad_enabled(through):
-            x_in = x.detach().requires_grad_() if through else x
-            named = self._predict(x_in, at, acting)
-            if through:  # clean values are worked out here, where the graph is recorded
-                named = {name: _evaluated(p) for name, p in named.items()}
-            pred = named[MAIN]
-            for name, g in acting:
-                pred = g.combine(named, pred, step, self._own(name))
-            pred = _evaluated(pred) if through else pred
+            pred = self._combined(named, acting, step)
         base, grad = pred, None
-        energies = [(name, g) for name, g in acting if g.grad != "none"]
-        if energies:
-            pred, grad = self._descend(pred, x_in, at, step, energies)
+        if acting.descending:
+            pred, grad = self._descend(pred, x_in, at, step, acting.descending)
             base, pred = base.detached(), pred.detached()
             named = {name: value.detached() for name, value in named.items()}
-        for name, g in sorted(acting, key=lambda item: item[1].projection):
+        for name, g in acting.correcting:
             pred = g.correct(pred, step, self._own(name))
         return Evaluation(pred, base, named, grad)
+
+    def acting(self, at: Point) -> Acting:
+        """Those of the guidances that act at a point; a step arrives where the next one starts, so it is kept."""
+        newest, found = self._newest
+        if self.guidance and newest is not at:
+            which = tuple(bool(g.active(at)) for g in self.guidance)
+            if which not in self._sets:
+                self._sets[which] = self._among(which)
+            found = self._sets[which]
+            self._newest = (at, found)
+        return found
 
     def _neutral(self, k: int, at: Point) -> Step:
         process = self.denoiser.process
@@ -71,19 +107,28 @@ class Ask:
     def _own(self, name: str) -> Own:
         return self.memory.get(name, {})
 
-    def _predict(self, x: Tensor, at: Point, acting: Sequence[tuple[str, Guidance]]) -> dict[str, Prediction]:
+    def _among(self, which: Sequence[bool]) -> Acting:
+        named = zip(self.names, self.guidance, strict=True)
+        return Acting([one for one, acts in zip(named, which, strict=True) if acts])
+
+    def _predict(self, x: Tensor, at: Point, acting: Acting) -> dict[str, Prediction]:
         """The named predictions; what is asked of whom is worked out once for each set of guidances that act."""
         rows = x.shape[0]
-        which = (rows, frozenset(name for name, _ in acting))
-        prepared = self._prepared.get(which)
+        prepared = acting.prepared.get(rows)
         if prepared is None:
-            plans = plan(self.denoiser, [g for _, g in acting], self.cond).items()
+            plans = plan(self.denoiser, [g for _, g in acting.all], self.cond).items()
             prepared = [(asked, asked.prepare(queries, rows, self.y)) for asked, queries in plans]
-            self._prepared[which] = prepared
+            acting.prepared[rows] = prepared
         if len(prepared) == 1:
             asked, queries = prepared[0]
             return asked.answer(x, at, queries, self.y)
         return {name: p for asked, queries in prepared for name, p in asked.answer(x, at, queries, self.y).items()}
+
+    def _combined(self, named: Mapping[str, Prediction], acting: Acting, step: Step) -> Prediction:
+        pred = named[MAIN]
+        for name, g in acting.combining:
+            pred = g.combine(named, pred, step, self._own(name))
+        return pred
 
     def _descend(
         self, pred: Prediction, x: Tensor, at: Point, step: Step, energies: Sequence[tuple[str, Guidance]]

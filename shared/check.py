@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,7 +137,10 @@ def _same(process: Process, grid: Grid) -> bool:
 def _stands(denoiser: Denoiser, grid: Grid) -> None:
     """A head whose coefficients are not finite at a point of the grid cannot be asked there."""
     head = denoiser.head
-    finite = {name: torch.isfinite(values) for name, values in head.over(grid.whole, grid.points).items()}
+    said = head.over(grid.whole, grid.points)
+    if all(math.isfinite(values.sum().item()) for values in said.values()):  # where one is not, the sum is not
+        return
+    finite = {name: torch.isfinite(values) for name, values in said.items()}
     asked = sorted({i for i, j in zip(grid.route, grid.route[1:], strict=False) if j > i})
     if all(bool(fine[asked].all()) for fine in finite.values()):
         return

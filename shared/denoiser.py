@@ -10,8 +10,7 @@ and everything else (eps, score, velocity) follows from the process. Samplers an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from shared.heads import (
     velocity_head,
     x0_head,
 )
+from shared.lazy import lazy
 from shared.process import Gaussian, Number, Point, Process, lin, shaped
 
 __all__ = [
@@ -61,7 +61,7 @@ Cond = Mapping[str, Tensor]
 # -------------------------------------------------------------------------------------------------------- predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Prediction:
     """What is believed about the clean value at a state x: x0, eps, score and velocity, each computed when asked for.
 
@@ -76,35 +76,53 @@ class Prediction:
     at: Point
     y: Tensor | None
     _x0: Tensor | None
-    aux: Mapping[str, Tensor] = field(default_factory=dict)
-    pair: tuple[Tensor, Tensor] | None = None
-    terms: tuple[tuple[Number, Tensor], ...] = ()
+    aux: Mapping[str, Tensor]
+    pair: tuple[Tensor, Tensor] | None
+    terms: tuple[tuple[Number, Tensor], ...]
 
-    @cached_property
+    def __init__(
+        self,
+        process: Process,
+        x: Tensor,
+        at: Point,
+        y: Tensor | None,
+        _x0: Tensor | None,
+        aux: Mapping[str, Tensor] | None = None,
+        pair: tuple[Tensor, Tensor] | None = None,
+        terms: tuple[tuple[Number, Tensor], ...] = (),
+    ) -> None:
+        own = self.__dict__  # see shared/run.py
+        own["process"], own["x"], own["at"], own["y"], own["_x0"] = process, x, at, y, _x0
+        own["aux"], own["pair"], own["terms"] = {} if aux is None else aux, pair, terms
+        if _x0 is not None:
+            own["x0"] = _x0
+        if process.b is None:
+            own["shifted"] = x
+
+    @lazy
     def x0(self) -> Tensor:
-        if self._x0 is not None:
-            return self._x0
         if not self.terms:
             raise ValueError("a pair head says velocity and score only; there is no x0")
         return lin(*self.terms)
 
-    @cached_property
+    @lazy
     def shifted(self) -> Tensor:
         """u = x - b y."""
         return self.process.shifted(self.x, self.at, self.y)
 
     def times(self, k: Number) -> list[tuple[Number, Tensor]]:
         """k x0 as terms for `lin`."""
-        if self._x0 is None and "x0" not in vars(self):
+        known = self.__dict__.get("x0")
+        if known is None and self.terms:
             return [(k * own, value) for own, value in self.terms]
-        return [(k, self.x0)]
+        return [(k, self.x0 if known is None else known)]
 
-    @cached_property
+    @lazy
     def eps(self) -> Tensor:
         """(x - b y - a x0) / sigma; raises where sigma = 0."""
         return self.process.split(self.x, self.x0, self.at, self.y)
 
-    @cached_property
+    @lazy
     def score(self) -> Tensor:
         """grad log p_t(x) = -eps / sigma; Gaussian law only."""
         if self.pair is not None:
@@ -113,7 +131,7 @@ class Prediction:
             raise ValueError("only a Gaussian process turns x0 into a score")
         return lin((-1 / self.at.sigma, self.eps))
 
-    @cached_property
+    @lazy
     def velocity(self) -> Tensor:
         """dx/dt of the probability-flow ODE: da x0 + db y + dsigma eps."""
         if self.pair is not None:
@@ -142,13 +160,13 @@ class Prediction:
 
 def blended(*parts: tuple[Number, Prediction]) -> Prediction:
     """The last prediction with x0 = sum_i weight_i x0_i, left as terms: what several took from one state adds up."""
-    values: dict[int, tuple[Number, Tensor]] = {}
+    terms: dict[int, tuple[Number, Tensor]] = {}
     for weight, pred in parts:
-        for k, value in pred.times(weight):
-            before = values.get(id(value))
-            values[id(value)] = (k if before is None else before[0] + k, value)
-    weights, tensors = zip(*values.values(), strict=True)
-    return parts[-1][1].mixed(weights, tensors)
+        for term in pred.times(weight):
+            before = terms.get(id(term[1]))
+            terms[id(term[1])] = term if before is None else (before[0] + term[0], term[1])
+    last = parts[-1][1]
+    return Prediction(last.process, last.x, last.at, last.y, None, last.aux, None, tuple(terms.values()))
 
 
 @dataclass(frozen=True)
@@ -266,49 +284,51 @@ class Denoiser:
     def answer(self, x: Tensor, at: Point, prepared: Prepared, y: Tensor | None = None) -> dict[str, Prediction]:
         """`predict` with queries that were prepared for the rows of x."""
         out: dict[str, Prediction] = {}
-        rows = x.shape[0]
+        coefs, rows = self.head.coefs(at), x.shape[0]
         for batch in prepared.batches:
-            said, aux = self._ask(x, at, batch, prepared.dtype)
-            self.spent.calls += len(batch.names)
-            if len(batch.names) == 1:
-                out[batch.names[0]] = self._read(x, at, y, said, aux)
+            said, aux = self._ask(x, at, coefs, batch, prepared.dtype)
+            names = batch.names
+            self.spent.calls += len(names)
+            if len(names) == 1:
+                out[names[0]] = self._read(x, at, y, coefs, said, aux)
                 continue
-            for i, name in enumerate(batch.names):
-                part = slice(i * rows, (i + 1) * rows)
-                out[name] = self._read(x, at, y, said[part], {key: value[part] for key, value in aux.items()})
+            for i, (name, own) in enumerate(zip(names, said.split(rows), strict=True)):
+                part = {key: value[i * rows : (i + 1) * rows] for key, value in aux.items()} if aux else aux
+                out[name] = self._read(x, at, y, coefs, own, part)
         return out if len(prepared.batches) < 2 else {name: out[name] for name in prepared.names}
 
     def _ask(
-        self, x: Tensor, at: Point, batch: Batched, weights: torch.dtype | None
+        self, x: Tensor, at: Point, coefs: Coefs, batch: Batched, weights: torch.dtype | None
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The network on one copy of the batch a query, in its own dtype; the answer in the state's."""
-        dtype, rows, copies = weights or x.dtype, x.shape[0], len(batch.names)
-        coefs = self.head.coefs(at)
+        own, copies = x.dtype, len(batch.names)
+        dtype = weights or own
         x_in = x if coefs.c_in is None else x * shaped(coefs.c_in, x)
         time = coefs.time if dtype == torch.float64 else coefs.single  # half precision confuses levels
-        if x.device.type != "cpu":
+        if not x.is_cpu:
             time = time.to(x.device)
         if copies > 1:
-            x_in = torch.cat([x_in] * copies)
-            time = time if time.ndim == 0 else torch.cat([time] * copies)
-        time = time.expand(rows * copies)
-        if x_in.dtype != dtype:
+            x_in = torch.cat((x_in,) * copies)
+            if time.ndim:
+                time = torch.cat((time,) * copies)
+        rows = x_in.shape[0]
+        time = time.expand(rows)
+        if own != dtype:
             x_in = x_in.to(dtype)
-        size = self.max_rows or rows * copies
-        if size >= rows * copies:
-            out, aux = self._call(x_in, time, batch.cond, at, range(rows * copies), batch)
+        if self.max_rows is None or self.max_rows >= rows:
+            out, aux = self._call(x_in, time, batch.cond, at, batch, range(rows))
         else:
             parts = []
-            for first in range(0, rows * copies, size):
-                chunk = slice(first, min(first + size, rows * copies))
+            for first in range(0, rows, self.max_rows):
+                chunk = slice(first, min(first + self.max_rows, rows))
                 cond = {key: value[chunk] for key, value in batch.cond.items()}
-                parts.append(self._call(x_in[chunk], time[chunk], cond, at, range(chunk.start, chunk.stop), batch))
+                parts.append(self._call(x_in[chunk], time[chunk], cond, at, batch, range(chunk.start, chunk.stop)))
             out = torch.cat([part[0] for part in parts])
             aux = {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
-        return out if out.dtype == x.dtype else out.to(x.dtype), aux
+        return out if out.dtype == own else out.to(own), aux
 
     def _call(
-        self, x: Tensor, time: Tensor, cond: Cond, at: Point, rows: range, batch: Batched
+        self, x: Tensor, time: Tensor, cond: Cond, at: Point, batch: Batched, rows: range
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """One launch of the network, with some rows of a batch."""
         if self._tell is not None:
@@ -323,20 +343,22 @@ class Denoiser:
         self.spent.batches += 1
         return said if isinstance(said, tuple) else (said, {})
 
-    def _read(self, x: Tensor, at: Point, y: Tensor | None, said: Tensor, aux: Mapping[str, Tensor]) -> Prediction:
-        head, coefs = self.head, self.head.coefs(at)
-        if head.pair:
+    def _read(
+        self, x: Tensor, at: Point, y: Tensor | None, coefs: Coefs, said: Tensor, aux: Mapping[str, Tensor]
+    ) -> Prediction:
+        c_skip, c_out = coefs.c_skip, coefs.c_out
+        if self.head.pair:
             velocity, score = said.chunk(2, dim=1)
             return Prediction(self.process, x, at, y, None, aux, (velocity, score))
-        if coefs.c_out is None and coefs.c_skip is None and coefs.c_y is None:
+        if c_out is None and c_skip is None and coefs.c_y is None:
             return Prediction(self.process, x, at, y, said, aux)
-        terms = [] if coefs.c_skip is None else [(coefs.c_skip, self.process.shifted(x, at, y))]
-        terms.append((1.0 if coefs.c_out is None else coefs.c_out, said))
+        last = (1.0 if c_out is None else c_out, said)
+        terms = (last,) if c_skip is None else ((c_skip, self.process.shifted(x, at, y)), last)
         if coefs.c_y is not None and (y is not None or self.process.b is not None):
             if y is None:
-                raise ValueError(f"the {head.name} head needs the known end y")
-            terms.append((coefs.c_y, y))
-        return Prediction(self.process, x, at, y, None, aux, terms=tuple(terms))
+                raise ValueError(f"the {self.head.name} head needs the known end y")
+            terms = (*terms, (coefs.c_y, y))
+        return Prediction(self.process, x, at, y, None, aux, None, terms)
 
     def compile(self, **options: Any) -> Denoiser:
         """The same denoiser with its network compiled; attach adapters before."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from shared.lazy import lazy
 from shared.process import Point, Process
 
 
@@ -34,8 +34,8 @@ class Grid:
         object.__setattr__(self, "t", t)
         if t.ndim not in (1, 2) or t.shape[0] < 2:
             raise ValueError(f"a grid is (n+1,) or (n+1, B) times with n >= 1, got shape {tuple(t.shape)}")
-        sign = 1.0 if self.process.ends[1] > self.process.ends[0] else -1.0
-        step = t.diff(dim=0) * sign * (1 if self.direction == "encode" else -1)
+        rising = (self.process.ends[1] > self.process.ends[0]) == (self.direction == "encode")
+        step = t[1:] - t[:-1] if rising else t[:-1] - t[1:]
         if not bool((step > 0).all()):
             wanted = "from clean to noisy" if self.direction == "encode" else "from noisy to clean"
             i = int((~(step > 0)).reshape(len(step), -1).any(1).nonzero()[0])
@@ -45,6 +45,7 @@ class Grid:
             )
         if not self.route:
             object.__setattr__(self, "route", tuple(range(t.shape[0])))
+            return
         route = self.route
         if route[0] != 0 or min(route) < 0 or max(route) >= t.shape[0]:
             raise ValueError(f"a route starts at 0 and stays within 0..{t.shape[0] - 1}, got {route}")
@@ -53,17 +54,17 @@ class Grid:
         if self.direction == "encode" and any(there < here for here, there in zip(route, route[1:], strict=False)):
             raise ValueError("an encode grid has no jumps")
 
-    @cached_property
+    @lazy
     def whole(self) -> Point:
         """The coefficients at all times together, (n+1,) or (n+1, B), computed once."""
         return self.process.at(self.t)
 
-    @cached_property
+    @lazy
     def points(self) -> tuple[Point, ...]:
         """The coefficients at every time."""
         return self.whole.unbind()
 
-    @cached_property
+    @lazy
     def memo(self) -> dict[Any, Any]:
         """Where samplers keep what they compute from the points alone: once a grid, and gone with it."""
         return {}

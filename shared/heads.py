@@ -5,12 +5,13 @@ x0 = c_skip (x - b y) + c_y y + c_out network(c_in x, c_time, cond)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from shared.lazy import lazy
 from shared.process import Number, Point, Process, lin, plain
 
 Coef = Callable[[Point], Tensor]
@@ -44,6 +45,20 @@ class Coefs:
     c_y: Number | None = None
 
 
+class _Entry(Coefs):
+    """Those of one point of a grid; networks in float64 are rare, and their time is made where one asks for it."""
+
+    times: Tensor
+    place: int
+
+    def __init__(self, times: Tensor, place: int, single: Tensor, numbers: Iterable[tuple[str, float]]) -> None:
+        own = self.__dict__
+        own["times"], own["place"], own["single"] = times, place, single
+        own.update(numbers)
+
+    time = lazy(lambda entry: entry.times[entry.place])
+
+
 @dataclass(frozen=True)
 class Head:
     """Coefficients of x0 = c_skip (x - b y) + c_y y + c_out network(c_in x, c_time).
@@ -61,21 +76,22 @@ class Head:
 
     def coefs(self, at: Point) -> Coefs:
         """The coefficients at a point, computed once; see `over`."""
-        found: tuple[Head, Coefs] | None = at.memo.get(id(self))
-        if found is not None and found[0] is self:
-            return found[1]
-        coefs = self._plain(self._tensors(at))
-        at.memo[id(self)] = (self, coefs)
-        return coefs
+        found: Coefs | None = at.memo.get((id(self), at.place))
+        if found is None:
+            found = at.memo[id(self), at.place] = self._plain(self._tensors(at))
+            at.memo[id(self)] = self  # as long as it is here, nobody else has its id
+        return found
 
     def over(self, whole: Point, points: Sequence[Point]) -> dict[str, Tensor]:
         """The coefficients at all points of a grid together, {name: (n, ...)}, and each point's in its memo."""
         tensors = self._tensors(whole)
         if whole.t.ndim == 1:
-            numbers = {name: values.tolist() for name, values in tensors.items() if name != "time"}
-            times = zip(tensors["time"].unbind(0), tensors["time"].float().unbind(0), strict=True)
-            for i, (at, time) in enumerate(zip(points, times, strict=True)):
-                at.memo[id(self)] = (self, Coefs(*time, **{name: values[i] for name, values in numbers.items()}))
+            times, me, memo, place = tensors["time"], id(self), whole.memo, whole.place
+            names = [name for name in tensors if name != "time"]
+            numbers = zip(*(tensors[name].tolist() for name in names), strict=True) if names else ((),) * len(points)
+            for i, (single, row) in enumerate(zip(times.float().unbind(0), numbers, strict=True)):
+                memo[me, (*place, i)] = _Entry(times, i, single, zip(names, row, strict=True))
+            memo[me] = self
         return tensors
 
     def _tensors(self, at: Point) -> dict[str, Tensor]:

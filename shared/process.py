@@ -13,16 +13,40 @@ Xu et al. 2023 (PFGM++: Student-t law).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from shared.point import Point, Slopes
+
 if TYPE_CHECKING:
     from shared.noise import Noise
+
+__all__ = [
+    "Gaussian",
+    "Number",
+    "Point",
+    "Process",
+    "Schedule",
+    "StudentT",
+    "Table",
+    "bridge",
+    "edm",
+    "flow",
+    "lin",
+    "mean_reverting",
+    "plain",
+    "residual_shift",
+    "shaped",
+    "ve",
+    "vp",
+    "vp_betas",
+    "with_law",
+]
 
 Schedule = Callable[[Tensor], Tensor]
 
@@ -40,9 +64,9 @@ def lin(*terms: tuple[Number, Tensor]) -> Tensor:
     """
     if not terms:
         raise ValueError("lin needs at least one (coefficient, state) pair")
-    (k, x), *rest = terms
+    k, x = terms[0]
     total = x * (k if isinstance(k, float) else shaped(k, x))  # our own: what follows is added in place
-    for k, x in rest:
+    for k, x in terms[1:]:
         if total.shape != x.shape:
             total = total + x * shaped(k, x)
         elif isinstance(k, float):
@@ -97,89 +121,6 @@ class StudentT:
         return (self.dof / chi2).sqrt().reshape(-1, *(1,) * (like.ndim - 1))
 
 
-Slopes = tuple[Tensor, Tensor, Tensor]
-"""Derivatives (da, db, dsigma) in t."""
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """The coefficients at a time: float64 on the CPU, shape (), (B,) or (1, D).
-
-    slopes   gives the derivatives da, db, dsigma in t, computed when one of them is asked for
-    """
-
-    t: Tensor
-    a: Tensor
-    b: Tensor
-    sigma: Tensor
-    slopes: Callable[[], Slopes]
-
-    @cached_property
-    def _slopes(self) -> Slopes:
-        return self.slopes()
-
-    @property
-    def da(self) -> Tensor:
-        return self._slopes[0]
-
-    @property
-    def db(self) -> Tensor:
-        return self._slopes[1]
-
-    @property
-    def dsigma(self) -> Tensor:
-        return self._slopes[2]
-
-    @cached_property
-    def memo(self) -> dict[Any, Any]:
-        """Where heads keep their coefficients at this point, computed once."""
-        return {}
-
-    @cached_property
-    def log_snr(self) -> Tensor:
-        """log(a / sigma): +inf at the clean end, -inf where a = 0."""
-        value = torch.log(self.a) - torch.log(self.sigma)
-        return torch.where(self.a == 0, torch.full_like(value, -math.inf), value)
-
-    def unbind(self) -> tuple[Point, ...]:
-        """One point for each entry along the first axis; they share what the whole computes at once."""
-        columns = zip(*(value.unbind(0) for value in (self.t, self.a, self.b, self.sigma)), strict=True)
-        points = tuple(Point(t, a, b, sigma, partial(self._slope, i)) for i, (t, a, b, sigma) in enumerate(columns))
-        shared: dict[str, Sequence[Any]] = {"log_snr": self.log_snr.unbind(0)}
-        if self.t.ndim == 1:
-            noiseless, signalless = self.sigma == 0, self.a == 0
-            clean = noiseless & (self.a > 0)
-            shared |= {"noiseless": noiseless.tolist(), "signalless": signalless.tolist(), "clean": clean.tolist()}
-        for i, point in enumerate(points):
-            vars(point).update({name: values[i] for name, values in shared.items()})  # where cached_property looks
-        return points
-
-    def rows(self, which: Sequence[int]) -> Point:
-        """The point of some rows of the batch, of a point with one time a row."""
-        index = torch.as_tensor(which)
-        t, a, b, sigma = (value[index] for value in (self.t, self.a, self.b, self.sigma))
-        return Point(t, a, b, sigma, lambda: (self.da[index], self.db[index], self.dsigma[index]))
-
-    def _slope(self, i: int) -> Slopes:
-        da, db, dsigma = self._slopes
-        return da[i], db[i], dsigma[i]
-
-    @cached_property
-    def clean(self) -> bool:
-        """sigma = 0 and a > 0 in every row: the state holds no noise."""
-        return bool(((self.sigma == 0) & (self.a > 0)).all())
-
-    @cached_property
-    def noiseless(self) -> bool:
-        """sigma = 0 in some row, where no eps can be told from the state."""
-        return bool((self.sigma == 0).any())
-
-    @cached_property
-    def signalless(self) -> bool:
-        """a = 0 in some row: the state says nothing of the clean value."""
-        return bool((self.a == 0).any())
-
-
 @dataclass(frozen=True)
 class Process:
     """x_t = a x0 + b y + sigma n, with n from `law`; ends = (clean time, noisy time) of the clock."""
@@ -195,7 +136,7 @@ class Process:
         """Coefficients at time t, () or (B,), whatever float64 can hold; derivatives by autograd, when asked for."""
         t = torch.as_tensor(t, dtype=torch.float64, device="cpu").detach()
         low, high = min(self.ends), max(self.ends)
-        if not bool(((t >= low - 1e-12) & (t <= high + 1e-12)).all()):
+        if not low - 1e-12 <= t.min().item() <= t.max().item() <= high + 1e-12:
             raise ValueError(f"time {t.tolist()} lies outside [{low}, {high}] of the {self.name} process")
         with torch.no_grad():
             a, sigma = self._value(self.a, t), self._value(self.sigma, t)
@@ -204,7 +145,8 @@ class Process:
 
     @staticmethod
     def _value(schedule: Schedule, t: Tensor) -> Tensor:
-        return torch.broadcast_to(schedule(t), t.shape).double()
+        value = schedule(t)
+        return (value if value.shape == t.shape else torch.broadcast_to(value, t.shape)).double()
 
     def _derivatives(self, t: Tensor) -> Slopes:
         db = _derivative(self.b, t) if self.b else torch.zeros_like(t)
@@ -216,10 +158,9 @@ class Process:
 
     def shifted(self, x: Tensor, at: Point, y: Tensor | None = None, sign: int = 1) -> Tensor:
         """x - b y (sign=1) or x + b y (sign=-1); x itself where the process has no known end."""
-        known = self._known(at, y)
-        if not known:
+        if self.b is None:
             return x
-        ((b, end),) = known
+        ((b, end),) = self._known(at, y)
         return x - sign * (end * shaped(b, end))
 
     def split(self, x: Tensor, x0: Tensor, at: Point, y: Tensor | None = None) -> Tensor:
@@ -297,7 +238,7 @@ class Table:
 
     def __call__(self, t: Tensor) -> Tensor:
         low = t.detach().floor().clamp(0, len(self.at_level) - 2).long()
-        left, right = self.values[low], self.values[low + 1]
+        left, right = self.values.take(low), self.values.take(low + 1)
         return left + (t - low) * (right - left)
 
 

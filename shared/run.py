@@ -1,20 +1,21 @@
 """The nouns of a run: what a step is given, what it returns, and what is carried along.
 
 Samplers (`shared/samplers`) and guidances (`shared/guidance`) are written against this page, which
-`shared/sample.py` walks.
+`shared/sample.py` walks. Objects that every step makes fill their own `__dict__`: the `__init__` that is generated for
+a frozen dataclass takes three times as long, and a step makes five of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
 from shared.denoiser import Cond, Prediction, Query
 from shared.grid import Grid
+from shared.lazy import lazy
 from shared.process import Number, Point, Process, plain
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Law:
     k_x0: Tensor
     std: Tensor
 
-    @cached_property
+    @lazy
     def numbers(self) -> tuple[Number, Number, Number]:
         """k_x, k_x0 and std as `lin` takes them fastest."""
         return plain(self.k_x), plain(self.k_x0), plain(self.std)
@@ -40,14 +41,28 @@ class Law:
     def unbind(self) -> tuple[Law, ...]:
         """One law for each entry along the first axis of the coefficients."""
         columns = (self.k_x, self.k_x0, self.std)
-        laws = tuple(Law(*row) for row in zip(*(value.unbind(0) for value in columns), strict=True))
-        if self.k_x.ndim == 1:
-            for law, numbers in zip(laws, zip(*(value.tolist() for value in columns), strict=True), strict=True):
-                vars(law)["numbers"] = numbers  # where cached_property looks
-        return laws
+        if self.k_x.ndim > 1:
+            return tuple(Law(*row) for row in zip(*(value.unbind(0) for value in columns), strict=True))
+        return tuple(_Entry(self, *row) for row in enumerate(zip(*(value.tolist() for value in columns), strict=True)))
 
 
-@dataclass(frozen=True)
+def _part(name: str) -> Any:
+    return lazy(lambda entry: getattr(entry.whole, name)[entry.place])
+
+
+class _Entry(Law):
+    """A law of many, whose numbers are known; its tensors are made where somebody asks for them."""
+
+    whole: Law
+    place: int
+
+    def __init__(self, whole: Law, place: int, numbers: tuple[float, float, float]) -> None:
+        self.__dict__.update(whole=whole, place=place, numbers=numbers)
+
+    k_x, k_x0, std = (_part(name) for name in ("k_x", "k_x0", "std"))
+
+
+@dataclass(frozen=True, init=False)
 class Step:
     """One move of the route, from point t = points[i] to point s = points[j].
 
@@ -71,8 +86,27 @@ class Step:
     law: Law | None
     draw: Callable[[str, Tensor], Tensor]
 
+    def __init__(
+        self,
+        process: Process,
+        y: Tensor | None,
+        k: int,
+        i: int,
+        j: int,
+        t: Point,
+        s: Point,
+        move: Literal["start", "step", "jump", "solver"],
+        last: bool,
+        noise: Tensor | None,
+        law: Law | None,
+        draw: Callable[[str, Tensor], Tensor],
+    ) -> None:
+        own = self.__dict__
+        own["process"], own["y"], own["k"], own["i"], own["j"], own["t"], own["s"] = process, y, k, i, j, t, s
+        own["move"], own["last"], own["noise"], own["law"], own["draw"] = move, last, noise, law, draw
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Evaluation:
     """One guided evaluation of the network.
 
@@ -83,10 +117,16 @@ class Evaluation:
     guided: Prediction
     base: Prediction
     named: Mapping[str, Prediction]
-    grad: Tensor | None = None
+    grad: Tensor | None
+
+    def __init__(
+        self, guided: Prediction, base: Prediction, named: Mapping[str, Prediction], grad: Tensor | None = None
+    ) -> None:
+        own = self.__dict__
+        own["guided"], own["base"], own["named"], own["grad"] = guided, base, named, grad
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Transition:
     """What a sampler made of a step: x = mean + std noise, its first evaluation, and its new memory."""
 
@@ -95,10 +135,23 @@ class Transition:
     std: Tensor | None
     noise: Tensor | None
     first: Evaluation
-    own: Own = field(default_factory=dict)
+    own: Own
+
+    def __init__(
+        self,
+        x: Tensor,
+        mean: Tensor,
+        std: Tensor | None,
+        noise: Tensor | None,
+        first: Evaluation,
+        own: Own | None = None,
+    ) -> None:
+        fields = self.__dict__
+        fields["x"], fields["mean"], fields["std"], fields["noise"] = x, mean, std, noise
+        fields["first"], fields["own"] = first, {} if own is None else own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunState:
     """A run between two moves: x at position k of the route. Everything that is needed to go on, to the bit.
 
@@ -108,11 +161,24 @@ class RunState:
     """
 
     x: Tensor
-    k: int = 0
-    memory: Mapping[str, Own] = field(default_factory=dict)
-    y: Tensor | None = None
-    log_w: Tensor | None = None
-    log_z: Tensor | None = None
+    k: int
+    memory: Mapping[str, Own]
+    y: Tensor | None
+    log_w: Tensor | None
+    log_z: Tensor | None
+
+    def __init__(
+        self,
+        x: Tensor,
+        k: int = 0,
+        memory: Mapping[str, Own] | None = None,
+        y: Tensor | None = None,
+        log_w: Tensor | None = None,
+        log_z: Tensor | None = None,
+    ) -> None:
+        own = self.__dict__
+        own["x"], own["k"], own["memory"] = x, k, {} if memory is None else memory
+        own["y"], own["log_w"], own["log_z"] = y, log_w, log_z
 
 
 class Sampler(Protocol):

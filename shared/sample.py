@@ -135,25 +135,28 @@ def _move(
     particles: Particles | None,
     observers: Sequence[Observer],
 ) -> RunState:
-    i, j = grid.route[state.k], grid.route[state.k + 1]
-    t, s, k = grid.points[i], grid.points[j], state.k + 1
-    ask.memory = state.memory
-    last = k == len(grid.route) - 1
-    draw = drawer(ask.noise, k)
+    process, points, route, memory = grid.process, grid.points, grid.route, state.memory
+    k, x, y = state.k + 1, state.x, state.y
+    i, j = route[k - 1], route[k]
+    t, s = points[i], points[j]
+    ask.memory = memory
+    last, draw = k == len(route) - 1, drawer(ask.noise, k)
     if j < i:
-        z = ask.noise.draw(k, state.x, tag="jump")
-        x = grid.process.jump(state.x, t, s, z, state.y)
-        step = Step(grid.process, state.y, k, i, j, t, s, "jump", last, z, None, draw)
-        memory = {name: own for name, own in state.memory.items() if name != SAMPLER}
+        z = ask.noise.draw(k, x, tag="jump")
+        x = process.jump(x, t, s, z, y)
+        step = Step(process, y, k, i, j, t, s, "jump", last, z, None, draw)
+        memory = {name: own for name, own in memory.items() if name != SAMPLER}
         return _after(ask, replace(state, x=x, k=k, memory=memory), step, None, observers)
-    own = state.memory.get(SAMPLER, {})
+    own = memory.get(SAMPLER, {})
     law = sampler.law(t, s, grid, own)
-    drawn = ask.noise.draw(k, state.x) if stochastic and not s.clean else None
-    step = Step(grid.process, state.y, k, i, j, t, s, "step", last, drawn, law, draw)
-    tr = sampler.step(ask, state.x, step, grid, own)
+    drawn = ask.noise.draw(k, x) if stochastic and not s.clean else None
+    step = Step(process, y, k, i, j, t, s, "step", last, drawn, law, draw)
+    tr = sampler.step(ask, x, step, grid, own)
     if tr.first.grad is not None:
         tr = replace(tr, x=tr.x - tr.first.grad)
-    state = RunState(tr.x, k, {**state.memory, SAMPLER: tr.own}, state.y, state.log_w, state.log_z)
+    state = RunState(tr.x, k, {**memory, SAMPLER: tr.own}, y, state.log_w, state.log_z)
+    if not (ask.guidance or observers or particles):
+        return state
     return _after(ask, state, step, tr, observers, particles)
 
 
@@ -166,16 +169,16 @@ def _after(
     particles: Particles | None = None,
 ) -> RunState:
     """after -> weigh -> resample -> observers."""
-    acting = [(name, g) for name, g in zip(ask.names, ask.guidance, strict=True) if g.active(step.s)]
-    if acting:
+    acting = ask.acting(step.s)
+    if acting.after:
         x, memory = state.x, dict(state.memory)
-        for name, g in acting:
+        for name, g in acting.after:
             x, own = g.after(x, step, tr, memory.get(name, {}))
             if own or name in memory:
                 memory[name] = own
         state = RunState(x, state.k, memory, state.y, state.log_w, state.log_z)
-        if tr is not None:
-            state = _weigh(acting, state, step, tr)
+    if acting.weighing and tr is not None:
+        state = _weigh(acting.weighing, state, step, tr)
     if particles is not None and tr is not None and state.log_w is not None:
         state = _resample(particles, ask.noise, state)
     for observer in observers:
@@ -186,11 +189,8 @@ def _after(
     return state
 
 
-def _weigh(acting: Sequence[tuple[str, Guidance]], state: RunState, step: Step, tr: Transition) -> RunState:
+def _weigh(weighing: Sequence[tuple[str, Guidance]], state: RunState, step: Step, tr: Transition) -> RunState:
     """Add what the guidances say to the log-weights of the rows."""
-    weighing = [(name, g) for name, g in acting if type(g).weigh is not Guidance.weigh]
-    if not weighing:
-        return state
     log_w, memory = state.log_w, state.memory
     for name, g in weighing:
         gain, own = g.weigh(state.x, step, tr, memory.get(name, {}))

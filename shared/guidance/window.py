@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from shared.lazy import lazy
 from shared.process import Number, Point, plain
 
 
@@ -21,7 +22,7 @@ class Window:
         if not self.low < self.high:
             raise ValueError(f"a window in log-SNR goes from low to high, got {self.low:g} to {self.high:g}")
 
-    @property
+    @lazy
     def everywhere(self) -> bool:
         return self.low == -math.inf and self.high == math.inf
 

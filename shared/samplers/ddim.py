@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -104,74 +105,93 @@ class DDIM:
         return torch.full_like(t.sigma, float(self.fraction))
 
     def law(self, t: Point, s: Point, grid: Grid, own: Own) -> Law:
-        key = (self.fraction, self.eta, t, s)
-        found: Law | None = grid.memo.get(key)
-        if found is None:
-            grid.memo.update(self._laws(grid))
-            found = grid.memo.get(key) or self._law(t, s)  # a point beside the grid, or a step that is refused
+        kind = (self.fraction, self.eta)
+        laws: dict[tuple[Point, Point], Law] | None = grid.memo.get(kind)
+        if laws is None:
+            laws = grid.memo[kind] = self._laws(grid)
+        found = laws.get((t, s))
+        if found is None:  # a point beside the grid, or a step that is refused
+            found = laws[t, s] = self._law(t, s)
         return found
 
-    def _laws(self, grid: Grid) -> dict[Any, Law]:
+    def _laws(self, grid: Grid) -> dict[tuple[Point, Point], Law]:
         """The laws of all moves of the grid at once, where all of them can be made."""
-        moves = list(dict.fromkeys((i, j) for i, j in itertools.pairwise(grid.route) if j > i))
-        starts, ends = (grid.whole.rows(list(which)) for which in zip(*moves, strict=True))
+        points, whole = grid.points, grid.whole
+        count = len(points) - 1
+        if grid.route == tuple(range(count + 1)):
+            starts, ends = whole.rows(range(count)), whole.rows(range(1, count + 1))
+            moves = zip(points, points[1:], strict=False)
+        else:
+            places = list(dict.fromkeys((i, j) for i, j in itertools.pairwise(grid.route) if j > i))
+            starts, ends = (whole.rows(list(which)) for which in zip(*places, strict=True))
+            moves = zip(*([points[i] for i in which] for which in zip(*places, strict=True)), strict=True)
         try:
-            whole = self._law(starts, ends)
+            return dict(zip(moves, self._law(starts, ends).unbind(), strict=True))
         except ValueError:
             return {}
-        laws = whole.unbind()
-        return {
-            (self.fraction, self.eta, grid.points[i], grid.points[j]): law
-            for (i, j), law in zip(moves, laws, strict=True)
-        }
 
     def _law(self, t: Point, s: Point) -> Law:
         f = self.injected(t, s)
-        if bool((f < 0).any()):
+        if f.min().item() < 0:
             raise ValueError(
                 f"an injected fraction of {f.min().item():g} from t = {t.t.tolist()} to {s.t.tolist()}: "
                 "stochastic steps go down in noise; encode with fraction 0"
             )
         kept = torch.sqrt(1 - f) * s.sigma
-        if bool(((t.sigma == 0) & (kept != 0)).any()):
-            raise ValueError(f"no noise can be told apart at t = {t.t.tolist()}, where sigma = 0; use fraction 1 there")
-        k_x = torch.where(kept == 0, torch.zeros_like(kept), kept / t.sigma)
+        if t.noiseless:
+            if bool(((t.sigma == 0) & (kept != 0)).any()):
+                raise ValueError(
+                    f"no noise can be told apart at t = {t.t.tolist()}, where sigma = 0; use fraction 1 there"
+                )
+            k_x = torch.where(kept == 0, torch.zeros_like(kept), kept / t.sigma)
+        else:
+            k_x = kept / t.sigma
         return Law(k_x, s.a - k_x * t.a, torch.sqrt(f) * s.sigma)
 
     def step(self, ask: Ask, x: Tensor, step: Step, grid: Grid, own: Own) -> Transition:
-        process = grid.process
         law = step.law or self.law(step.t, step.s, grid, own)
         asked = ask(x, step.t, step)
         pred = asked.guided
         if self.filter is not None:
             pred, own = self.filter(pred, step.t, step.s, own, law)
         k_x, k_x0, std = law.numbers
-        clean = []
-        for k, value in pred.times(k_x0):
-            if value is pred.shifted:  # what the head takes from the state joins what the step keeps of it
-                k_x = k_x + k
-            else:
-                clean.append((k, value))
-        mean = process.shifted(lin((k_x, pred.shifted), *clean), step.s, pred.y, sign=-1)
-        if step.noise is None:
+        shifted = pred.shifted
+        terms = pred.times(k_x0)
+        if terms[0][1] is shifted:  # what the head takes from the state joins what the step keeps of it
+            k_x = k_x + terms.pop(0)[0]
+        mean = lin((k_x, shifted), *terms)
+        if grid.process.b is not None:
+            mean = grid.process.shifted(mean, step.s, pred.y, sign=-1)
+        z = step.noise
+        if z is None:
             return Transition(mean, mean, None, None, asked, own)
-        return Transition(lin((1.0, mean), (std, step.noise)), mean, law.std, step.noise, asked, own)
+        return Transition(lin((1.0, mean), (std, z)), mean, law.std, z, asked, own)
 
 
 # ----------------------------------------------------------------------------------------------------------- filters
 
 
+LONGEST = 4  # predictions that any filter keeps
+
+
+@cache
+def entries(name: str) -> tuple[str, ...]:
+    """The names of a series in a filter's memory, newest first."""
+    return tuple(f"{name} {i}" for i in range(LONGEST))
+
+
 def recalled(own: Own, name: str) -> list[Tensor]:
     """What a filter kept under a name, newest first."""
-    found: list[Tensor] = []
-    while (value := own.get(f"{name} {len(found)}")) is not None:
-        found.append(value)
-    return found
+    return [own[entry] for entry in entries(name) if entry in own]
 
 
 def kept(count: int, **series: list[Tensor]) -> Own:
     """Memory of the newest `count` entries of each series."""
-    return {f"{name} {i}": value for name, values in series.items() for i, value in enumerate(values[:count])}
+    return {
+        entry: value
+        for name, values in series.items()
+        for entry, value in zip(entries(name), values[:count], strict=False)
+    }
 
 
 @dataclass(frozen=True)
@@ -200,12 +220,11 @@ class DPMpp:
         return min(self.length, 2)
 
     def __call__(self, pred: Prediction, t: Point, s: Point, own: Own, law: Law) -> tuple[Prediction, Own]:
-        x0 = [pred.x0, *recalled(own, "x0")][: self.length]
-        at = [t.log_snr, *recalled(own, "log_snr")][: self.length]
-        new = kept(max(self.length - 1, 1), x0=x0, log_snr=at)
-        if len(x0) == 1:
+        x0, at, length = [pred.x0, *recalled(own, "x0")], [t.log_snr, *recalled(own, "log_snr")], self.length
+        new = kept(max(length - 1, 1), x0=x0, log_snr=at)
+        if length == 1 or len(x0) == 1:
             return pred, new
-        return pred.mixed(_extrapolated(at, s, law), x0), new
+        return pred.mixed(_extrapolated(at[:length], s, law), x0[:length]), new
 
 
 def _extrapolated(at: list[Tensor], s: Point, law: Law) -> list[Number]:
@@ -213,15 +232,16 @@ def _extrapolated(at: list[Tensor], s: Point, law: Law) -> list[Number]:
 
     Plain numbers where all rows share their times: a step then costs no operation on tensors of one entry.
     """
-    times: list[Any] = [plain(time) for time in (s.log_snr, *at)]
-    steps = [newer - older for newer, older in itertools.pairwise(times)]  # h, h before, ...
-    numbers = isinstance(steps[0], float) and isinstance(steps[-1], float)
-    if numbers:
-        while len(steps) > 1 and not math.isfinite(sum(steps)):
-            steps.pop()
-        short, third = _second(steps), _third(steps, law, s) if len(steps) > 2 else []
-        return [*(third or short), 0.0, 0.0][: len(at)]
-    fine = torch.stack([torch.isfinite(torch.as_tensor(step)) for step in steps])
+    to = s.log_snr
+    if to.ndim == 0 and at[-1].ndim == 0:
+        times = [to.item(), *[time.item() for time in at]]
+        while len(times) > 2 and not math.isfinite(times[0] - times[-1]):
+            times.pop()
+        steps = [newer - older for newer, older in itertools.pairwise(times)]  # h, h before, ...
+        weights = _third(steps, law, s) if len(steps) > 2 else _second(steps)
+        return weights + [0.0] * (len(at) - len(weights))
+    steps = [newer - older for newer, older in itertools.pairwise((to, *at))]
+    fine = torch.stack([torch.isfinite(step) for step in steps])
     two = [torch.where(fine[:2].all(0), w, bare) for w, bare in zip(_second(steps), (1.0, 0.0), strict=True)]
     if len(at) == 2:
         return list(two)

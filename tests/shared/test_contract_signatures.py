@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 LISTING = Path(__file__).with_name("signatures.txt")
 MODULES = (
+    "shared.point",
     "shared.process",
     "shared.heads",
     "shared.denoiser",
@@ -92,7 +94,7 @@ def public(module: str) -> list[str]:
                 plain = inner.__func__ if isinstance(inner, classmethod | staticmethod) else inner
                 if inspect.isfunction(plain):
                     lines.append(f"{module}.{name}.{member}{signature(plain)}")
-                elif isinstance(inner, property) or type(inner).__name__ == "cached_property":
+                elif isinstance(inner, property | cached_property):
                     lines.append(f"{module}.{name}.{member}")
     return lines
 
