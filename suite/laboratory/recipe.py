@@ -16,6 +16,7 @@ from shared.grid import Grid
 from shared.oracle import DataSet, Mixture
 from shared.run import Guidance, RunState, Sampler
 from shared.sample import Cost, check, cost
+from shared.samplers.named import SAMPLERS as NAMED
 from suite.laboratory.operations import Experiment
 from suite.laboratory.program import Attribute, Call, Line, Name, Program, made
 from suite.laboratory.truths import spread
@@ -47,9 +48,9 @@ PROCESSES: Final[Mapping[str, Call]] = {
     "bridge": Call("shared.process", "bridge"),
 }
 SAMPLERS: Final[Mapping[str, Call]] = {
-    name: Call("shared.samplers.named", "named", (name,))
-    for name in ("ddim", "dpmpp_2m", "plms", "heun", "ddpm", "dpmpp_2m_sde", "resshift", "lcm")
+    name: Call("shared.samplers.named", "named", (name,)) for name in NAMED if name != "euler"
 } | {
+    "euler-time": Call("shared.samplers.named", "named", ("euler",), {"coordinate": "time"}),
     "heun-time": Call("shared.samplers.named", "named", ("heun",), {"coordinate": "time"}),
     "ddim-half": Call("shared.samplers.ddim", "DDIM", (0.5,)),
 }

@@ -64,6 +64,13 @@ SAMPLERS: Final[Mapping[str, str]] = {
     "ddim": "DDIM takes one straight step of the path at a time and adds no noise: the start decides the end. Its "
     "error halves when the steps double (order 1).",
     "dpmpp_2m": "DPM-Solver++ 2M remembers the last prediction and bends its step with it: order 2, one call a step.",
+    "euler-time": "Euler follows the velocity in the process's own clock: order 1. On a rectified flow that is DDIM; "
+    "elsewhere the clock decides how straight its steps are.",
+    "dpmpp_2s": "DPM-Solver++ 2S asks again half-way in log-SNR and takes the whole step with what it hears there: "
+    "order 2 at two calls, without a history.",
+    "dpmpp_3m": "DPM-Solver++ 3M remembers two predictions and bends twice. The plain first step limits it to order 2; "
+    "what the longer memory wins shows with many steps.",
+    "unipc": "UniPC corrects each step with the prediction that the next one asks for anyway: order 3 at one call.",
     "plms": "PLMS extrapolates the noise from its last four predictions, with the weights of the real steps. It starts "
     "with one plain step, which limits it to order 2.",
     "heun": "Heun asks twice a step and takes the mean of both slopes: order 2 at two calls. Its coordinate is "
@@ -72,6 +79,13 @@ SAMPLERS: Final[Mapping[str, str]] = {
     "levels has a kink at every level, where it falls to order 1.",
     "ddpm": "Every step goes down further than it needs and puts fresh noise back (the DDPM posterior). Paths are "
     "jagged, their law is right to order 1, and mistakes of early steps are shaken off.",
+    "euler_ancestral": "An Euler step further down than it needs, then fresh noise. In sigma/a that is the DDPM "
+    "posterior: it draws what ddpm draws, under the name that makers of pictures know.",
+    "dpmpp_sde": "Fresh noise, and a second question half-way in log-SNR. Both draws of a step come from one path.",
+    "dpmpp_3m_sde": "Fresh noise at every step, and a prediction bent by the two before: weak order 2, for many steps.",
+    "langevin": "Before every step it walks within the noise level, along the score and with fresh noise, which draws "
+    "the states towards the law of that level whatever errors came before. The walk has an error of its own that more "
+    "steps do not take away, so it has no order.",
     "dpmpp_2m_sde": "Fresh noise at every step, and a prediction bent by the one before: weak order 2.",
     "resshift": "ResShift's posterior: fresh noise in proportion to how much sigma fell, whatever happens to a.",
     "ddim-half": "DDIM with half of each step's noise replaced by fresh noise, however short the step. It has no "
