@@ -1,6 +1,6 @@
 """The picture of the laboratory's card, made by the laboratory itself: paths of a run into two half moons.
 
-    python benchmarks/pictures/laboratory.py
+    python -m benchmarks.pictures.laboratory
 
 Some seconds; writes suite/pictures/laboratory_experiment.png.
 """
@@ -8,21 +8,18 @@ Some seconds; writes suite/pictures/laboratory_experiment.png.
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Final
 
-import torch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from shared.front.atomic import write_atomic
-from suite.apps import APPS
+from benchmarks.pictures.photographer import keep, take
+from suite.apps import APPS, ROOT
 from suite.laboratory.operations import Experiment
 from suite.laboratory.recipe import bench
 from suite.laboratory.run import run
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SIZE: Final = (640, 360)  # pixels, 16 to 9
 HALF: Final = 2.6  # half of the height that is shown, in units of the state
 
@@ -47,15 +44,10 @@ def card() -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def main() -> None:
+def picture() -> None:
     """Write the picture where the app's card expects it."""
-    target = ROOT / next(app.picture for app in APPS if app.domain == "laboratory")
-    buffer = io.BytesIO()
-    card().quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    write_atomic(target, buffer.getvalue())
-    print(f"{target.relative_to(ROOT)}  {len(buffer.getvalue()) // 1024} KiB")
+    keep(card(), ROOT / next(app.picture for app in APPS if app.domain == "laboratory"), colours=64)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()
+    take({"card": picture})
