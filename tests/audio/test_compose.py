@@ -114,6 +114,7 @@ def test_melodies_move_mostly_by_small_steps_but_not_in_place(pieces: list[Score
 
 def test_equal_letters_of_the_form_carry_equal_melodies(pieces: list[Score]) -> None:
     for piece in pieces:
+        assert len(set(piece.form)) < len(piece.form)
         tune, length = piece.part("melody"), piece.phrase * piece.bar
         sung: dict[str, list[tuple[float, int]]] = {}
         for k, letter in enumerate(piece.form):
