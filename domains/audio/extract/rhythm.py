@@ -1,4 +1,4 @@
-"""Rhythm: onsets, tempo with its double and half, beats by librosa's tracker (Ellis 2007), and a choice of downbeats.
+"""Rhythm: onsets, tempo with its double and half, beats (see `pulse`), and a choice of downbeats.
 
 A tracker finds the pulse and not how people count it: 184 for a loop of 92 beats a minute is one of its errors. So the
 double and the half are reported with their strength, and `bpm` and `metre` may be given. Downbeats are a vote of three
@@ -7,7 +7,6 @@ accents at every beat - new bass, new harmony, loud onset - for the phase that s
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -16,18 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.audio.controls.beats import BeatGrid, Metre
-from domains.audio.controls.frames import HOP, RATE, frame_times
+from domains.audio.controls.frames import HOP, RATE
+from domains.audio.extract.pulse import REACH, find_pulse
 from domains.audio.extract.spectra import WINDOW
 
 MELS: Final = 128
 RANGE: Final = 80.0  # dB below the loudest band that count
 BASS: Final = 160.0  # Hz
-STEADY: Final = 0.03  # seconds; beats this near to a straight line have one tempo
-REACH: Final = 4  # frames around a beat in which its onset is looked for
-FAINT: Final = 0.1  # of the median strength: weaker beats at the ends are none
-LEAST: Final = 0.3  # dB over all bands: what becomes louder by less has no beat
+EARLY: Final = 2  # frames by which the flux comes before an onset
 METRES: Final = ("4/4", "3/4")  # what is tried when nobody says
-FEWEST: Final = 4  # beats
 SLOWEST, FASTEST = 40.0, 240.0  # beats a minute
 
 
@@ -67,11 +63,16 @@ def bass_power(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def onset_envelope(mels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(128, T) dB -> (T,) how much louder the bands become: librosa's spectral flux."""
+    """(128, T) dB -> (T,) how much louder the bands become: librosa's spectral flux.
+
+    A sound enters the window of a frame half a window before its centre; on average the flux is largest 23 ms before
+    the onset, by which it is moved (librosa's own 46 ms would find every beat late).
+    """
     import librosa
 
     floored = np.maximum(mels, mels.max() - RANGE)
-    return np.asarray(librosa.onset.onset_strength(S=floored, sr=RATE, hop_length=HOP), dtype=np.float32)
+    flux = librosa.onset.onset_strength(S=floored, sr=RATE, hop_length=HOP, center=False)
+    return np.pad(np.asarray(flux, dtype=np.float32), (EARLY, 0))[: len(flux)]
 
 
 def onset_frames(envelope: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -97,46 +98,15 @@ def rhythm(
     bpm, metre       beats a minute and metre when they are known
     """
     tempo, others = _tempo(envelope) if bpm is None else (bpm, ())
-    frames = _tracked(envelope, tempo)
-    if len(frames) < FEWEST:
+    pulse = find_pulse(envelope, bass, tempo, known=bpm is not None)
+    if pulse is None:
         return None
-    beats = frame_times(len(envelope) + 1)[frames]
-    line, steady = _straight(beats) if bpm is None else _at_tempo(beats, bpm)
-    times = line[line >= 0] if steady else beats
-    places = np.clip(np.rint(times * RATE / HOP).astype(np.int64), 0, len(envelope) - 1)
+    times = pulse.frames * (HOP / RATE)
+    places = np.clip(np.rint(pulse.frames).astype(np.int64), 0, len(envelope) - 1)
     name, phase = _downbeat(places, envelope, bass, chroma, metre)
-    found = bpm or float(60.0 / ((line[1] - line[0]) if steady else np.median(np.diff(beats))))
-    grid = _steady(found, name, times, phase) if steady else BeatGrid.through(times.tolist(), name, phase)
-    return Rhythm(times, times[phase :: Metre.named(name).beats], grid, found, others, steady)
-
-
-def _tracked(envelope: NDArray[np.float32], tempo: float) -> NDArray[np.int64]:
-    """Frames of the beats, from the first to the last at which something is heard; none when nothing has an onset."""
-    import librosa
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba's first call may warn of its own cache
-        _, found = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP, bpm=tempo, trim=False)
-    frames = [int(frame) for frame in found]
-    strengths = [float(envelope[max(0, frame - REACH) : frame + REACH + 1].max()) for frame in frames]
-    usual = float(np.median(strengths)) if strengths else 0.0
-    if usual < LEAST:
-        return np.zeros(0, dtype=np.int64)
-    heard = [n for n, strength in enumerate(strengths) if strength >= FAINT * usual]
-    frames = frames[heard[0] : heard[-1] + 1]
-    step = 60.0 / tempo * RATE / HOP
-    for place, way in ((0, -1), (len(frames), 1)):  # the tracker may leave out what stands at either end
-        while (more := _next(envelope, frames[-(way > 0)] + way * step, 0.12 * step, FAINT * usual)) is not None:
-            frames.insert(place if way < 0 else len(frames), more)
-    return np.asarray(frames, dtype=np.int64)
-
-
-def _next(envelope: NDArray[np.float32], guess: float, near: float, least: float) -> int | None:
-    """The frame of an onset near a guess."""
-    first, last = round(guess - near), round(guess + near) + 1
-    if first < 0 or last > len(envelope) or envelope[first:last].max() < least:
-        return None
-    return first + int(envelope[first:last].argmax())
+    found = bpm or float(60.0 / ((times[1] - times[0]) if pulse.steady else np.median(np.diff(times))))
+    grid = _steady(found, name, times, phase) if pulse.steady else BeatGrid.through(times.tolist(), name, phase)
+    return Rhythm(times, times[phase :: Metre.named(name).beats], grid, found, others, pulse.steady)
 
 
 def _tempo(envelope: NDArray[np.float32]) -> tuple[float, tuple[tuple[float, float], ...]]:
@@ -167,26 +137,6 @@ def _at(graph: NDArray[np.float64], bpm: float) -> float:
     """Strength of a tempo in an autocorrelation: the largest within a frame of its lag."""
     lag = round(60.0 / bpm * RATE / HOP)
     return float(graph[max(1, lag - 1) : lag + 2].max(initial=0.0))
-
-
-def _straight(beats: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
-    """The evenly spaced times nearest to beats, and whether they are near: nine in ten within 30 ms."""
-    numbers = np.arange(len(beats))
-    slope, first = np.polyfit(numbers, beats, 1)
-    near = np.abs(first + slope * numbers - beats) < 2 * STEADY
-    if near.sum() >= FEWEST:  # once more without the strays
-        slope, first = np.polyfit(numbers[near], beats[near], 1)
-    line = first + slope * numbers
-    return line, bool(np.mean(np.abs(line - beats) < STEADY) >= 0.9)
-
-
-def _at_tempo(beats: NDArray[np.float64], bpm: float) -> tuple[NDArray[np.float64], bool]:
-    """Times at a tempo that is known to the digit, in the phase of the beats, and whether most beats lie there."""
-    step = 60.0 / bpm
-    first = float(np.angle(np.exp(2j * np.pi * beats / step).mean()) / (2 * np.pi) * step)
-    places = (beats - first) / step
-    line = first + step * np.arange(np.rint(places[0]), np.rint(places[-1]) + 1)
-    return line, bool(np.mean(np.abs(places - np.rint(places)) * step < 2 * STEADY) >= 0.7) and len(line) >= FEWEST
 
 
 def _steady(bpm: float, metre: str, times: NDArray[np.float64], phase: int) -> BeatGrid:

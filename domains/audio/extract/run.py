@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.provenance import provenance
 
-STAGES = 8  # after reading: spectrum, onsets, harmony, beats, chords, notes, ...
+STAGES = 8  # reading, spectrum, onsets, pitch of a solo voice, harmony, beats, chords, notes
 
 
 def run(settings: ExtractControls, report: Report, operation: Operation) -> Outcome:
@@ -37,7 +36,7 @@ def run(settings: ExtractControls, report: Report, operation: Operation) -> Outc
     record = provenance(
         operation,
         settings,
-        threads=int(os.environ.get("OMP_NUM_THREADS", "0")) or (os.cpu_count() or 1),
+        threads=os.cpu_count() or 1,
         sources=[Path(settings.audio)],
         packages=("mido",) if score else ("librosa", "scipy", "soundfile", "soxr"),
         synthetic=False,
@@ -112,7 +111,7 @@ def _from_sound(
         },
         **found.facts,
     }
-    return replace(found.controls), (), facts, recording.notes
+    return found.controls, (), facts, recording.notes
 
 
 def _sentence(controls: Controls, facts: dict[str, Any]) -> str:
