@@ -5,6 +5,9 @@ reward so far, and the last one by what is missing, so that on every lineage
 
     sum_k log G_k = strength r(x0)
 
+Where another guidance changed the proposal from p to q and `pays` is set, each step adds log p - log q of the state
+that was proposed, so that its pull only saves particles and the law stays p's.
+
 `Particles` resamples by these weights on the way; without it the run is importance sampling with all the weight at the
 end. What comes out is weighted: RunState.log_w beside the samples, and log_z.
 """
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor
 
 from shared.guidance.window import EVERYWHERE, Window
-from shared.process import Point
+from shared.process import Point, lin
 from shared.run import Guidance, Own, Step, Transition
 
 Potential = Literal["difference", "max", "sum"]
@@ -36,6 +39,8 @@ class Steering(Guidance):
     every       it weighs at positions of the route that are multiples of it; Particles(every=...) may be the same.
                 "max" and "sum" grow with the number of times, so give them few (published: 100 steps, every 20)
     window      log-SNR in which it weighs on the way; the last step is always weighed
+    pays        for what energies and corrections of other guidances did to a step (classifier-free guidance belongs to
+                p). A step without noise cannot be paid: their windows have to end before the clean end
     Take a sampler with fresh noise: copies of a row must come apart again.
     """
 
@@ -44,8 +49,11 @@ class Steering(Guidance):
     potential: Potential = "difference"
     every: int = 1
     window: Window = EVERYWHERE
+    pays: bool = False
 
-    needs = frozenset({"stochastic", "x0"})
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"stochastic", "x0", "law"} if self.pays else {"stochastic", "x0"})
 
     def __post_init__(self) -> None:
         if self.potential not in get_args(Potential):
@@ -61,8 +69,14 @@ class Steering(Guidance):
         return int(last or k % self.every == 0)
 
     def weigh(self, x: Tensor, step: Step, tr: Transition, own: Own) -> tuple[Tensor | None, Own]:
+        owed = _changed(step, tr) if self.pays else None
         if not step.last and (step.k % self.every or not self.window.open(step.t)):
-            return None, own
+            return owed, own
+        gain, own = self._gain(x, step, tr, own)
+        return gain if owed is None else gain + owed, own
+
+    def _gain(self, x: Tensor, step: Step, tr: Transition, own: Own) -> tuple[Tensor, Own]:
+        """log G_k of every row."""
         paid = own.get("paid", x.new_zeros(len(x), dtype=torch.float64))
         said = self._reward(x if step.s.clean else tr.first.guided.x0, step)
         if step.last:
@@ -85,3 +99,21 @@ class Steering(Guidance):
                 f"{said.flatten()[:4].tolist()}...; it must be one finite number a sample"
             )
         return said
+
+
+def _changed(step: Step, tr: Transition) -> Tensor | None:
+    """log p - log q of the proposed state, (B,): q the Gaussian that it was drawn from, p that of the belief before
+    energies and corrections. None where nothing changed the step."""
+    base, law = tr.first.base, step.law
+    if (tr.first.guided is base and tr.first.grad is None) or law is None:
+        return None
+    if tr.noise is None:
+        if tr.first.grad is None and torch.equal(tr.first.guided.x0, base.x0):
+            return None
+        raise ValueError(
+            f"a guidance changed the step to position {step.k}, which has no noise, so no weight can pay for it; "
+            "close its window before the clean end"
+        )
+    unchanged = lin((law.k_x, base.shifted), (law.k_x0, base.x0))
+    off = lin((1 / law.std, tr.x - step.process.shifted(unchanged, step.s, base.y, sign=-1)))
+    return (tr.noise.double().square() - off.double().square()).flatten(1).sum(1) / 2

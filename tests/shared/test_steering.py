@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from shared.denoiser import Prediction
 from shared.guidance.steering import Steering
 from shared.guidance.window import Window
 from shared.oracle import Mixture
 from shared.particles import Particles, log_mean
-from shared.run import Guidance, RunState
+from shared.process import Point
+from shared.run import Guidance, Own, RunState, Step
 from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM, DPMpp
 from shared.testing import Case
@@ -79,6 +82,49 @@ def test_an_exponentially_tilted_mixture_is_recovered(potential: str) -> None:
     assert bool(((mean - wanted).abs() < 4 * error).all()), f"{mean.tolist()} for {wanted.tolist()} +- {error.tolist()}"
     assert abs(z.mean().item() - math.exp(log_z)) < 4 * z.std().item() / math.sqrt(GROUPS)
     assert (mean - tilted(MIXTURE, 0.0)[0]).norm() > 5 * error.norm(), "the tilt is too small to be seen"
+
+
+@dataclass(frozen=True)
+class Pull(Guidance):
+    """Descends the negative reward on the way, and leaves the last steps alone: another proposal, no other law."""
+
+    strength: float
+    applies: Literal["score", "step"] = "score"
+    late: float = 2.5  # log-SNR at which it ends
+    grad = "x0"
+
+    def active(self, at: Point) -> bool:
+        return bool((at.log_snr < self.late).all())
+
+    def energy(self, pred: Prediction, step: Step, own: Own) -> Tensor:
+        return -self.strength * reward(pred.x0)
+
+
+def pulled(pays: bool, *pull: Guidance) -> RunState:
+    guidance = (*pull, Steering(reward, pays=pays))
+    case = FLOW.case(DDIM("ancestral"), FLOW.grid(STEPS), GROUPS * GROUP, guidance=guidance, bulk=True)
+    return run(case, Particles(GROUP, 0.9))
+
+
+def test_a_proposal_that_another_guidance_changed_is_paid_for() -> None:
+    mean, error, z = estimate(pulled(False))  # of the same sampler, which nobody pulls
+
+    def off(pays: bool) -> tuple[float, float]:
+        """Distance from it in standard errors, of the mean and of Z."""
+        other, own, also = estimate(pulled(pays, Pull(0.6)))
+        both = math.sqrt((z.var().item() + also.var().item()) / GROUPS)
+        return ((other - mean).abs() / (error**2 + own**2).sqrt()).max().item(), abs((also - z).mean().item()) / both
+
+    assert max(off(pays=True)) < 4 and min(off(pays=False)) > 8
+
+
+def test_what_changes_a_step_without_noise_is_refused_where_it_has_to_be_paid() -> None:
+    with pytest.raises(ValueError, match="close its window before the clean end"):
+        pulled(True, Pull(0.6, late=math.inf))
+    assert pulled(False, Pull(0.6, late=math.inf)).log_w is not None
+    with pytest.raises(ValueError, match="law"):  # a filter's transition is not stated beforehand
+        filtered = FLOW.case(DDIM("ancestral", DPMpp(2)), FLOW.grid(4), GROUP, guidance=(Steering(reward, pays=True),))
+        run(filtered, None)
 
 
 def test_resampled_populations_keep_more_effective_particles_than_weights_at_the_end() -> None:
