@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-SETTLED = 1.0  # seconds after which a pace is known: fewer calls than that tell of the machine's other work
+SETTLED = 0.5  # seconds after which a pace is known: fewer calls than that tell of the machine's other work
 FIRST, EVERY, SHARE = (
     3.0,
     10.0,
@@ -81,11 +81,15 @@ class TerminalReport:
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.stream = sys.stderr if stream is None else stream
-        self.now, self.start, self.pace = now, now(), Pace(now)
-        self.next = self.start + FIRST
+        self.now, self.pace = now, Pace(now)
+        self.start: float | None = None  # of the first report: what is imported before it is no part of the run
+        self.next = 0.0
         self.width = 0
 
     def __call__(self, done: int, total: int, note: str = "", preview: Any = None) -> None:
+        if self.start is None:
+            self.start = self.now()
+            self.next = self.start + FIRST
         self.pace.step(done, total)
         left = self.pace.left()
         parts = (f"{done}/{total}" * (total > 1), f"{clock(left)} left" if left is not None else "", note)

@@ -61,6 +61,7 @@ def test_a_stage_that_counts_again_has_a_pace_of_its_own() -> None:
 def test_a_log_gets_a_line_now_and_then_with_count_time_left_and_note() -> None:
     hands, log = Hands(), io.StringIO()
     report = TerminalReport(log, hands)
+    hands.at += 60  # imports
     report(0, 1, "reading")
     for done in range(1, 961):
         hands.at += 0.125
