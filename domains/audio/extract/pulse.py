@@ -93,7 +93,7 @@ def _comb(envelope: NDArray[np.float32], marks: NDArray[np.float64], tempo: floa
     )
     strengths[(line < 0) | (line > total - 1)] = 0.0
     kept = np.flatnonzero(strengths >= FAINT * np.median(strengths[strengths > 0]))
-    return line[kept[0] : kept[-1] + 1]
+    return np.asarray(line[kept[0] : kept[-1] + 1], dtype=np.float64)
 
 
 def _nearest(envelope: NDArray[np.float32], guess: float) -> int | None:
