@@ -164,7 +164,7 @@ def _died(times: int) -> str:
 
 
 def _over_ray(work: Work, jobs: Sequence[Job], workers: Workers) -> Iterator[tuple[int, Done | Failed]]:
-    ray = _ray()
+    ray = _ray(workers)
     own = not ray.is_initialized()
     if own:
         _join(ray, workers)
@@ -192,9 +192,11 @@ def _over_ray(work: Work, jobs: Sequence[Job], workers: Workers) -> Iterator[tup
             ray.shutdown()
 
 
-def _ray() -> Any:
-    """Ray, without its reports home."""
+def _ray(workers: Workers) -> Any:
+    """Ray, without its reports home, and for a cluster of this machine alone with loopback as the machine's address."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not workers.address:  # otherwise Ray puts the address of the network for 127.0.0.1; read when Ray is imported
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 are too few on a busy machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves the variable alone
     try:
