@@ -187,7 +187,7 @@ def noise_doubled_in_the_step(original: Any_) -> Any:
 
 def asked_twice(original: Any_) -> Any:
     def call(self: Ask, x: Any_, at: Any_, step: Any_ = None) -> Any:
-        self._predict(x, at, [])
+        self._predict(x, at, self.acting(at))
         return original(self, x, at, step)
 
     return call
