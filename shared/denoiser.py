@@ -252,7 +252,7 @@ class Denoiser:
         self.network, self.process, self.head = network, process, head
         self.coupling, self.null, self.max_rows, self.autocast = coupling, null, max_rows, autocast
         self.spent = Spent()
-        self._tell: Callable[[Point, tuple[str, ...]], None] | None = getattr(network, "tell", None)
+        self._tell: Callable[..., None] | None = getattr(network, "tell", None)
 
     def predict(
         self, x: Tensor, at: Point, queries: Mapping[str, Query], y: Tensor | None = None
@@ -333,8 +333,11 @@ class Denoiser:
         """One launch of the network, with some rows of a batch."""
         if self._tell is not None:
             own = len(batch.branches) // len(batch.names)  # rows of the state
-            here = at if at.t.ndim != 1 else at.rows([row % own for row in rows])
-            self._tell(here, batch.branches[rows.start : rows.stop])
+            belongs = [row % own for row in rows]
+            if len(rows) == len(batch.branches):
+                self._tell(at if at.t.ndim != 1 else at.rows(belongs), batch.branches)
+            else:
+                self._tell(at, batch.branches[rows.start : rows.stop], belongs)
         if self.autocast is None:
             said = self.network(x, time, cond)
         else:

@@ -64,13 +64,18 @@ def test_the_branch_cond_is_exaggerated_by_guidance(dit):
     assert float((cond - base).abs().mean()) > 1.5 * float((both - base).abs().mean())
 
 
-def test_a_split_that_breaks_the_rows_of_a_condition_is_refused_and_one_row_never_is(dit):
-    with pytest.raises(UserError, match="does not hold whole copies of 3 samples; give conditions of one row"):
-        run(dit, [control(dit)], max_rows=2)
-    card = control(dit)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_batch_that_is_split_anywhere_gives_each_row_its_own_condition(dit, size: int):
+    card = control(dit, branches="cond")
     single = Card(card.adapter, {"hint": card.condition["hint"][:1]}, branches="cond")
-    whole, _ = run(dit, [single])
-    torch.testing.assert_close(whole, run(dit, [single], max_rows=2)[0], rtol=1e-4, atol=1e-4)
+    for one in (card, single):
+        torch.testing.assert_close(run(dit, [one])[0], run(dit, [one], max_rows=size)[0], rtol=1e-4, atol=1e-4)
+    assert float((run(dit, [card])[0] - run(dit, [single])[0]).abs().max()) > 1e-2
+
+
+def test_a_network_called_by_hand_with_part_of_a_condition_is_refused(dit):
+    with dit.host.attached([control(dit)]) as adapted, pytest.raises(UserError, match="whole copies of 3 samples"):
+        adapted.tell(flow().at(0.5), ("cond", "cond"))
 
 
 def test_a_window_that_never_opens_leaves_the_run_to_the_bit(dit):
