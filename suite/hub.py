@@ -76,6 +76,7 @@ def serve(build: Callable[[Rules], Any], *, host: str, port: int, allowed: Rules
 
     listener = _bind(host, port)
     start = time.monotonic()
+    click.echo("loading the pages; their address follows", err=True)
     application = build(allowed)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"

@@ -1,11 +1,12 @@
-"""A real server with the sample app in this process, and a real Chromium."""
+"""A real server in this process, with the sample app or with those of a domain, and a real Chromium."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import uvicorn
 
 from shared.front.jobs import JobRunner
+from suite.apps import APPS, App
 from suite.hub import build_server
 from suite.security import Rules, rules
 from tests.front.sample_app import APP
@@ -42,22 +44,20 @@ class Site:
         return self.address + "sample/"
 
 
-@pytest.fixture(scope="session")
-def site() -> Iterator[Site]:
-    """The hub with the sample app, on a free port, in a thread of this process."""
-    jobs = JobRunner(slots=1)
-    allowed = Rules(rules("127.0.0.1").hosts, largest_upload=LARGEST_UPLOAD)
-    ready = threading.Event()
+@contextlib.contextmanager
+def serving(apps: Sequence[App], allowed: Rules | None = None) -> Iterator[Site]:
+    """The hub with these apps, on a free port, in a thread of this process."""
+    jobs, ready = JobRunner(slots=1), threading.Event()
     found: dict[str, Any] = {}
 
     async def serve() -> None:
-        application = build_server([APP], jobs, allowed)  # inside an event loop, so that Gradio makes none of its own
+        # Inside an event loop, so that Gradio makes none of its own.
+        application = build_server(apps, jobs, rules("127.0.0.1") if allowed is None else allowed)
         server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
-        found["server"] = server
         task = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.02)
-        found["port"] = server.servers[0].sockets[0].getsockname()[1]
+        found.update(server=server, port=server.servers[0].sockets[0].getsockname()[1])
         ready.set()
         await task
 
@@ -65,9 +65,23 @@ def site() -> Iterator[Site]:
     thread.start()
     while not ready.wait(timeout=0.5):
         assert thread.is_alive(), "the server did not start"
-    yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
-    found["server"].should_exit = True
-    thread.join(timeout=30)
+    try:
+        yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
+    finally:
+        found["server"].should_exit = True
+        thread.join(timeout=30)
+
+
+def apps_of(domain: str) -> list[App]:
+    """The apps of one domain."""
+    return [app for app in APPS if app.domain == domain]
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """The hub with the sample app."""
+    with serving([APP], Rules(rules("127.0.0.1").hosts, largest_upload=LARGEST_UPLOAD)) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +111,45 @@ class Visit:
     errors: list[str]
 
 
-@pytest.fixture
-def visit(browser: Any, site: Site, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A fresh page at the width that the test asks for (``indirect``), 1440 px by default."""
+@contextlib.contextmanager
+def visiting(browser: Any, site: Site, request: pytest.FixtureRequest, *, patience: float = 30_000) -> Iterator[Visit]:
+    """A fresh page, 1440 px wide and light unless the test says (width, scheme) through ``indirect``.
+
+    patience   milliseconds that an action waits
+    """
     width, scheme = getattr(request, "param", (1440, "light"))
     size = {"width": width, "height": 900}
-    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce", accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(patience)
     seen = Visit(page, [], [])
-
-    def watch(asked: Any) -> None:
-        if not asked.url.startswith((site.address, "data:", "blob:")):
-            seen.foreign.append(asked.url)
-
-    context.on("request", watch)
+    home = (site.address, "data:", "blob:")
+    context.on("request", lambda asked: None if asked.url.startswith(home) else seen.foreign.append(asked.url))
     page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    yield seen
-    context.close()
+    try:
+        yield seen
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A fresh page before the hub with the sample app."""
+    with visiting(browser, site, request) as seen:
+        yield seen
+
+
+def set_number(page: Any, option: str, value: float) -> None:
+    """Type into the box of a slider until the slider follows: the box is there before it listens."""
+    from playwright.sync_api import expect
+
+    box = page.locator(f"#option-{option} input[type=number]")
+    slider = page.locator(f"#option-{option} input[type=range]")
+    for _ in range(20):
+        box.fill(str(value))
+        box.press("Tab")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        if slider.input_value() == str(value):
+            return
+    expect(slider).to_have_value(str(value))

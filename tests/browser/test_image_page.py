@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from playwright.sync_api import expect
 
 from domains.image.control import run
 from domains.image.control.model import ShapeModel
-from shared.front.jobs import JobRunner
-from suite.apps import APPS
-from suite.hub import build_server
-from suite.security import rules
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, apps_of, serving, set_number, visiting
 from tests.browser.test_pages import CONTRASTS
 from tests.image import untrained
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The hub with the shape app and untrained weights, on a free port, in a thread of this process."""
+    """The hub with the shape app and untrained weights."""
     folder = tmp_path_factory.mktemp("weights")
     untrained.written(folder)
     once = pytest.MonkeyPatch()
     untrained.use(once, folder)
-    jobs, ready = JobRunner(slots=1), threading.Event()
-    found: dict[str, Any] = {}
-    apps = [app for app in APPS if app.domain == "image"]
-
-    async def serve() -> None:
-        application = build_server(apps, jobs, rules("127.0.0.1"))
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.02)
-        found.update(server=server, port=server.servers[0].sockets[0].getsockname()[1])
-        ready.set()
-        await task
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    while not ready.wait(timeout=0.5):
-        assert thread.is_alive(), "the server did not start"
-    yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
-    found["server"].should_exit = True
-    thread.join(timeout=30)
+    with serving(apps_of("image")) as served:
+        yield served
     once.undo()
     run.shape_model.cache_clear()
 
@@ -63,37 +37,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def tab(browser: Any, image: Site, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """The page, loaded; width and colour mode as the test asks for (``indirect``)."""
-    width, scheme = getattr(request, "param", (1440, "light"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce", accept_downloads=True
-    )
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    seen = Visit(page, [], [])
-    home = (image.address, "data:", "blob:")
-    context.on("request", lambda asked: None if asked.url.startswith(home) else seen.foreign.append(asked.url))
-    page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.goto(image.address + "image/")
-    expect(page.locator("#editor .said")).to_contain_text("pixels are edges", timeout=90_000)
-    yield seen
-    context.close()
+    with visiting(browser, image, request) as seen:
+        seen.page.goto(image.address + "image/")
+        expect(seen.page.locator("#editor .said")).to_contain_text("pixels are edges", timeout=90_000)
+        yield seen
 
 
 desk_and_phone = pytest.mark.parametrize("tab", [(1440, "light"), (390, "dark")], indirect=True, ids=["desk", "phone"])
-
-
-def set_number(page: Any, option: str, value: float) -> None:
-    """Type into the box of a slider until the slider follows: the box is there before it listens."""
-    box = page.locator(f"#option-{option} input[type=number]")
-    slider = page.locator(f"#option-{option} input[type=range]")
-    for _ in range(20):
-        box.fill(str(value))
-        box.press("Tab")
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        if slider.input_value() == str(value):
-            return
-    expect(slider).to_have_value(str(value))
 
 
 def edges_drawn(page: Any) -> int:

@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect
 
-from shared.front.jobs import JobRunner
-from suite.apps import APPS
-from suite.hub import build_server
-from suite.security import rules
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, apps_of, serving, visiting
 from tests.browser.test_pages import CONTRASTS
 
 
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Site]:
-    """The hub with the laboratory alone, on a free port, in a thread of this process."""
-    jobs, ready = JobRunner(slots=1), threading.Event()
-    found: dict[str, Any] = {}
-    apps = [app for app in APPS if app.domain == "laboratory"]
-
-    async def serve() -> None:
-        application = build_server(apps, jobs, rules("127.0.0.1"))
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.02)
-        found.update(server=server, port=server.servers[0].sockets[0].getsockname()[1])
-        ready.set()
-        await task
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    while not ready.wait(timeout=0.5):
-        assert thread.is_alive(), "the server did not start"
-    yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
-    found["server"].should_exit = True
-    thread.join(timeout=30)
+    """The hub with the laboratory alone."""
+    with serving(apps_of("laboratory")) as served:
+        yield served
 
 
 @pytest.fixture
 def tab(browser: Any, laboratory: Site, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """The laboratory's page, loaded; width and colour mode as the test asks for (``indirect``)."""
-    width, scheme = getattr(request, "param", (1440, "light"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    seen = Visit(page, [], [])
-    home = (laboratory.address, "data:", "blob:")
-    context.on("request", lambda asked: None if asked.url.startswith(home) else seen.foreign.append(asked.url))
-    page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.goto(laboratory.address + "laboratory/")
-    expect(page.locator("#fit .fits")).to_contain_text("25 calls", timeout=60_000)
-    yield seen
-    context.close()
+    with visiting(browser, laboratory, request, patience=60_000) as seen:
+        seen.page.goto(laboratory.address + "laboratory/")
+        expect(seen.page.locator("#fit .fits")).to_contain_text("25 calls", timeout=60_000)
+        yield seen
 
 
 def choose(page: Any, option: str, value: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import threading
@@ -13,7 +12,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-import uvicorn
 from playwright.sync_api import expect
 
 from domains.medical.data import make_volume
@@ -24,12 +22,8 @@ from domains.medical.lesions.operations import ADD, AddLesions
 from domains.medical.page import handlers
 from domains.medical.page.visit import Visit as Held
 from domains.medical.page.visit import example
-from shared.front.jobs import JobRunner
 from shared.front.provenance import provenance
-from suite.apps import APPS
-from suite.hub import build_server
-from suite.security import rules
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, apps_of, serving, set_number, visiting
 from tests.browser.test_pages import CONTRASTS
 from tests.medical.nifti_files import affine_for
 
@@ -39,54 +33,24 @@ STARTING = 120_000  # milliseconds: the example brain is made when the first vis
 
 @pytest.fixture(scope="module")
 def medical() -> Iterator[Site]:
-    """The hub with the lesion app, on a free port, in a thread of this process."""
-    jobs, ready = JobRunner(slots=1), threading.Event()
-    found: dict[str, Any] = {}
+    """The hub with the lesion app."""
     once = pytest.MonkeyPatch()
     once.setattr(add, "REDRAWS", 0)  # lesions of ten steps fail the quality check: draw them once
-    apps = [app for app in APPS if app.domain == "medical"]
-
-    async def serve() -> None:
-        application = build_server(apps, jobs, rules("127.0.0.1"))
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.02)
-        found.update(server=server, port=server.servers[0].sockets[0].getsockname()[1])
-        ready.set()
-        await task
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    while not ready.wait(timeout=0.5):
-        assert thread.is_alive(), "the server did not start"
-    example()
-    yield Site(f"http://127.0.0.1:{found['port']}/", jobs)
-    found["server"].should_exit = True
-    thread.join(timeout=30)
+    with serving(apps_of("medical")) as served:
+        example()
+        yield served
     once.undo()
 
 
 @pytest.fixture
 def tab(browser: Any, medical: Site, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """The lesion page, loaded; width and colour mode as the test asks for (``indirect``)."""
-    width, scheme = getattr(request, "param", (1440, "light"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce", accept_downloads=True
-    )
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    seen = Visit(page, [], [])
-    home = (medical.address, "data:", "blob:")
-    context.on("request", lambda asked: None if asked.url.startswith(home) else seen.foreign.append(asked.url))
-    page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.goto(medical.address + "medical/")
-    expect(page.locator("#before img.first").first).to_have_attribute(
-        "src", re.compile("^data:image/png"), timeout=STARTING
-    )
-    yield seen
-    context.close()
+    with visiting(browser, medical, request) as seen:
+        seen.page.goto(medical.address + "medical/")
+        expect(seen.page.locator("#before img.first").first).to_have_attribute(
+            "src", re.compile("^data:image/png"), timeout=STARTING
+        )
+        yield seen
 
 
 desk_and_phone = pytest.mark.parametrize("tab", [(1440, "light"), (390, "dark")], indirect=True, ids=["desk", "phone"])
@@ -97,21 +61,6 @@ def quick(page: Any, steps: int = 10) -> None:
     page.get_by_role("button", name="More").click()
     for option, value in (("steps", steps), ("repeats", 1)):
         set_number(page, option, value)
-
-
-def set_number(page: Any, option: str, value: int) -> None:
-    """Type into the box of a slider until the slider follows: the box is there before it listens."""
-    box, slider = (
-        page.locator(f"#option-{option} input[type=number]"),
-        page.locator(f"#option-{option} input[type=range]"),
-    )
-    for _ in range(20):
-        box.fill(str(value))
-        box.press("Tab")
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        if slider.input_value() == str(value):
-            return
-    expect(slider).to_have_value(str(value))
 
 
 def large(page: Any, viewer: str = "before") -> Any:

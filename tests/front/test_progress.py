@@ -97,14 +97,18 @@ def test_a_terminal_has_one_line_that_is_cleared(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_reader_who_left_does_not_stop_the_work() -> None:
+    tried: list[str] = []
+
     class Closed(Terminal):
         def write(self, text: str) -> int:
+            tried.append(text)
             raise OSError(5, "Input/output error")
 
     report = TerminalReport(Closed(), Hands())
     report(1, 2)
     report(2, 2)
     report.close()
+    assert [text.strip() for text in tried] == ["1/2", "2/2", ""]
 
 
 def test_a_process_knows_how_long_it_has_run_its_start_included() -> None:
