@@ -23,7 +23,7 @@ from domains.audio.controls.notes import Key, Note, Track, skyline
 from domains.audio.controls.tags import Tags
 from domains.audio.synth.render import Render
 
-TYPICAL: Final = -19.6  # dB of a mix whose notes are struck with full velocity: the mean over the training split
+TYPICAL: Final = -19.4  # dB of a mix whose notes are struck with full velocity: the mean over the training split
 
 
 def controls_of(score: Score, recording: Render | None = None) -> Controls:
