@@ -18,7 +18,7 @@ from domains.audio.controls.frames import HOP, RATE
 
 FEWEST: Final = 4  # beats
 REACH: Final = 4  # frames around a beat in which its onset is looked for
-FAINT: Final = 0.1  # of the median strength: weaker beats at the ends are none
+FAINT: Final = 0.25  # of the median strength: weaker beats at the ends are none
 LEAST: Final = 0.3  # dB over all bands: what becomes louder by less has no beat
 SPREAD: Final = 0.03  # of the tempo, within which the comb looks
 ENOUGH: Final = 0.8  # of the tracked strength, at which the comb is believed

@@ -24,6 +24,7 @@ RANGE: Final = 80.0  # dB below the loudest band that count
 BASS: Final = 160.0  # Hz
 EARLY: Final = 2  # frames by which the flux comes before an onset
 METRES: Final = ("4/4", "3/4")  # what is tried when nobody says
+CLEAR: Final = 1.5  # standard errors by which accents of 3/4 must stand out; what is not clear is in 4/4
 SLOWEST, FASTEST = 40.0, 240.0  # beats a minute
 
 
@@ -165,7 +166,7 @@ def _downbeat(
             on[phase::beats] = True
             spread = accents.std() * np.sqrt(1 / on.sum() + 1 / (~on).sum()) + 1e-9
             score = (accents[on].mean() - accents[~on].mean()) / spread
-            if score > best:
+            if score > best and (score > CLEAR or name in (metre, METRES[0])):
                 best, chosen = score, (name, phase)
     return chosen
 
@@ -184,4 +185,5 @@ def _accents(
     held = held / (np.linalg.norm(held, axis=1, keepdims=True) + 1e-9)
     change = np.concatenate([[0.0], 1 - (held[1:] * held[:-1]).sum(axis=1)])
     change[0] = change[1:].mean()
-    return np.asarray((onset - onset.mean()) / max(float(onset.std()), 1e-9) + rise + 4 * change)
+    loud = np.clip((onset - onset.mean()) / max(float(onset.std()), 1e-9), -2.0, 2.0)
+    return np.asarray(loud + rise + 4 * change)
