@@ -286,7 +286,7 @@ def _tensors(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Weights that are about to be replaced are not drawn: a normal draw on the meta device imports torch's compiler."""
+    """Weights that are to be replaced are not drawn: a normal draw on the meta device imports torch's compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
