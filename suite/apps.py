@@ -164,8 +164,11 @@ def command(as_json: bool) -> None:
         return
     for app in apps:
         click.echo(f"{app.slug}  {app.title}: {app.line}\n    {app.status}")
-    if coming_domains():
-        click.echo(f"not built yet: {', '.join(coming_domains())}")
+    commands = [domain for domain in coming_domains() if domain_built(domain)]
+    for domain in commands:
+        click.echo(f"{domain}  {DOMAINS[domain]}\n    commands, no app yet: suite {domain} --help")
+    if coming := [domain for domain in coming_domains() if domain not in commands]:
+        click.echo(f"not built yet: {', '.join(coming)}")
 
 
 def _exists(module: str) -> bool:
