@@ -112,15 +112,14 @@ def test_a_reader_who_left_does_not_stop_the_work() -> None:
 
 
 def test_a_process_knows_how_long_it_has_run_its_start_included() -> None:
-    program = (
-        "import time; from shared.front.progress import process_start;"
-        "print(time.monotonic() - process_start(), time.process_time())"
-    )
+    """A second of start-up counts; the kernel's clock of starts may be off by some hundredths on a virtual machine."""
     before = time.monotonic()
+    program = (
+        f"import time\nwhile time.monotonic() < {before + 1}: pass\n"
+        "from shared.front.progress import process_start\nprint(process_start())"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    around = time.monotonic() - before
-    since, busy = map(float, done.stdout.split())
-    assert busy - 0.05 <= since <= around + 0.05, "a tick of the kernel is a hundredth of a second"
+    assert abs(float(done.stdout) - before) < 0.5
 
 
 def test_time_is_said_as_people_say_it() -> None:
