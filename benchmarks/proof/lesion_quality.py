@@ -1,6 +1,6 @@
 """How lesions of 3 to 32 mm turn out in fresh scans: what passes at the first draw, what it takes until it passes.
 
-Eight diameters, the three presets in turn, twice: 24 lesions in 24 phantoms (FLAIR, T1, T2) of seeds that neither a
+Eight diameters with each of the three presets: 24 lesions in 24 phantoms (FLAIR, T1, T2) of seeds that neither a
 recipe nor the choice of the guidance's tolerances has seen; once as the network does by itself and once with the app's
 guidance towards the histogram. The measures and their pass ranges are those of the app's quality report. A lesion of
 the plausible shapes of white matter where one fits, else a ball within the brain. Writes
@@ -42,7 +42,7 @@ def case(index: int) -> tuple[BrainPhantom, NDArray, int, str]:
     """Scan, mask, diameter (mm) and preset of one lesion."""
     diameter = DIAMETERS[index % len(DIAMETERS)]
     subject = brain_phantom(FIRST_SEED + index)
-    preset = PRESETS[(index + index // len(DIAMETERS)) % len(PRESETS)]
+    preset = PRESETS[(index + 2 * (index // len(DIAMETERS))) % len(PRESETS)]  # every size meets every preset
     try:
         mask = lesion_mask(index, subject, np.pi / 6 * diameter**3)
     except UserError:
@@ -109,39 +109,45 @@ def all_cases(out: Path, say: Callable[[str], None]) -> dict[str, list[dict[str,
     return found
 
 
+COLUMNS: Final = (
+    "lesions",
+    "pass at first",
+    "pass in the end",
+    "mean calls",
+    "histogram distance",
+    "seam rank",
+    "highest NCC",
+    "copies",
+)
+
+
 def entries(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """The table: a row an arm and size, then all sizes."""
-    rows: list[list[Any]] = []
+    """Two tables of both arms: by size, with all sizes together, and by preset."""
+    sizes: list[list[Any]] = []
+    presets: list[list[Any]] = []
     for arm, cases in found.items():
         for band, (low, high) in {**BANDS, "all": (0, 99)}.items():
-            some = [one for one in cases if low <= one["diameter"] <= high]
-            rows.append(
-                [
-                    arm,
-                    band,
-                    len(some),
-                    sum(one["passed"] and not one["redraws"] for one in some),
-                    sum(one["passed"] for one in some),
-                    statistics.fmean(one["calls"] for one in some),
-                    statistics.median(one["distance"] for one in some),
-                    statistics.median(one["seam rank"] for one in some),
-                    max(one["ncc"] for one in some),
-                    sum(one["copied"] for one in some),
-                ]
-            )
-    columns = [
-        "arm",
-        "size",
-        "lesions",
-        "pass at first",
-        "pass in the end",
-        "mean calls",
-        "histogram distance",
-        "seam rank",
-        "highest NCC",
-        "copies",
+            sizes.append([arm, band, *numbers([one for one in cases if low <= one["diameter"] <= high])])
+        for preset in PRESETS:
+            presets.append([arm, preset, *numbers([one for one in cases if one["preset"] == preset])])
+    return {
+        "sizes": {"columns": ["arm", "size", *COLUMNS], "rows": sizes, "digits": 3},
+        "presets": {"columns": ["arm", "preset", *COLUMNS], "rows": presets, "digits": 3},
+    }
+
+
+def numbers(cases: Sequence[Mapping[str, Any]]) -> list[float]:
+    """What a row of a table says of these lesions, in the order of COLUMNS."""
+    return [
+        len(cases),
+        sum(one["passed"] and not one["redraws"] for one in cases),
+        sum(one["passed"] for one in cases),
+        statistics.fmean(one["calls"] for one in cases),
+        statistics.median(one["distance"] for one in cases),
+        statistics.median(one["seam rank"] for one in cases),
+        max(one["ncc"] for one in cases),
+        sum(one["copied"] for one in cases),
     ]
-    return {"sizes": {"columns": columns, "rows": rows, "digits": 3}}
 
 
 @click.command()
@@ -151,8 +157,9 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     table = entries(all_cases(out, click.echo))
     record("lesion_quality", table, command="python benchmarks/proof/lesion_quality.py")
-    for row in (table["sizes"]["columns"], *table["sizes"]["rows"]):
-        click.echo("  ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+    for one in table.values():
+        for row in (one["columns"], *one["rows"]):
+            click.echo("  ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
 
 
 if __name__ == "__main__":
