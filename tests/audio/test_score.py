@@ -15,6 +15,7 @@ from domains.audio.compose.score import STEP, Notes
 from domains.audio.score import roll, train, wishes
 from domains.audio.score.model import NETWORK, STEPS_OF_CLIP, generate
 from domains.audio.synth.drums import KIT
+from shared.checkpoints import LARGEST
 from shared.errors import UserError
 from shared.training.loop import TrainSettings, fit
 
@@ -117,6 +118,13 @@ def test_a_batch_is_a_function_of_its_step() -> None:
         assert torch.equal(value, again[name]), name
     assert first["x0"].shape == (8, roll.CHANNELS, 64) and not torch.equal(first["x0"], other["x0"])
     assert first["wishes"].shape == (8, wishes.CHANNELS, 64) and torch.isfinite(first["wishes"]).all()
+
+
+def test_the_network_of_the_recipe_fits_into_a_checkpoint() -> None:
+    """Found out after the training, it would cost the training."""
+    with torch.device("meta"):
+        weights = sum(value.numel() for value in train.new_network().state_dict().values())
+    assert 2 * weights < 0.98 * LARGEST, "float16, and a header"
 
 
 def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
