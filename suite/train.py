@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from shared.errors import UserError
+from shared.errors import Cancelled, UserError
 from shared.front.command import load
 from suite.apps import RECIPES
+
+STATE = "training.safetensors"  # of shared/training/state.py, which would import torch for `suite train --help`
 
 
 @click.command("train")
@@ -32,8 +34,12 @@ def command(recipe: str, size: str, minutes: float | None, out: Path | None, res
         ) from None
     folder = Path("runs") / recipe if out is None else out
     if not resume and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(
-            "holds files already", where=str(folder), remedy="add --resume to go on, or choose another --out"
-        )
+        begun = "add --resume to go on, or " if any(folder.rglob(STATE)) else ""
+        raise UserError("holds files already", where=str(folder), remedy=f"{begun}choose another --out")
     budget = {} if minutes is None else {"minutes": minutes}  # without it, the recipe's own
-    train(size=size, out=folder, resume=resume, **budget)
+    try:
+        train(size=size, out=folder, resume=resume, **budget)
+    except (Cancelled, KeyboardInterrupt):
+        if any(folder.rglob(STATE)):
+            raise Cancelled(f"go on from the last save in {folder} with --resume") from None
+        raise Cancelled(f"nothing was saved in {folder} yet") from None

@@ -148,8 +148,8 @@ def _invoke(
         context = getattr(error, "ctx", None)
         remedy = f"; see {context.command_path} --help" if context is not None else ""
         return _say(error.format_message().rstrip(".") + remedy, BAD_INPUT)
-    except (Cancelled, KeyboardInterrupt, click.Abort):
-        return _say("stopped; nothing was written", STOPPED)
+    except (Cancelled, KeyboardInterrupt, click.Abort) as error:
+        return _say(f"stopped; {error}" if str(error) else "stopped; nothing was written", STOPPED)
     except BrokenPipeError:  # the reader of our output left (``| head``): no words for it
         silence(sys.stdout)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 from shared.front.command import load
 from suite.apps import DOMAINS, built_apps, domain_built
 from suite.cli import OWN, main
+from suite.train import STATE
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "gradio", "numpy", "matplotlib", "nibabel", "monai", "fastapi", "accelerate")
@@ -95,10 +97,33 @@ def test_a_domain_that_is_not_built_says_so(domain: str, capsys: pytest.CaptureF
 
 
 def test_training_into_a_filled_folder_needs_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "state").touch()
+    (tmp_path / STATE).touch()
     assert main(["train", "medical/lesions", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "add --resume" in said or "which is not there" in said
+
+
+def test_a_stopped_training_says_what_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.training import state
+
+    assert state.FILE == STATE
+
+    def stopped(*, out: Path, saves: bool, **_: object) -> None:
+        out.mkdir()
+        (out / "metrics.jsonl").touch()
+        if saves:
+            (out / STATE).touch()
+        raise KeyboardInterrupt
+
+    for saves, words in ((True, "with --resume"), (False, "nothing was saved")):
+        monkeypatch.setattr("suite.train.load", lambda _, s=saves: functools.partial(stopped, saves=s))
+        out = tmp_path / str(saves)
+        assert main(["train", "image/shapes", "--out", str(out)]) == 130
+        assert words in capsys.readouterr().err
+        assert main(["train", "image/shapes", "--out", str(out)]) == 2
+        assert ("add --resume" in capsys.readouterr().err) == saves, "without a state there is nothing to resume"
 
 
 def test_apps_are_listed_with_their_status(capsys: pytest.CaptureFixture[str]) -> None:
