@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,15 @@ def stream(seed: int, k: int, tag: str) -> torch.Generator:
     """A CPU generator that depends on (seed, k, tag) alone."""
     digest = hashlib.blake2b(f"{seed}|{k}|{tag}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextmanager
+def seeded(seed: int, tag: str = "weights") -> Iterator[None]:
+    """What is drawn inside, such as the weights of a new network, depends on (seed, tag) alone; torch's own generator
+    is afterwards where it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(stream(seed, 0, tag).initial_seed())
+        yield
 
 
 @dataclass(frozen=True)

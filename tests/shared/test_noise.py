@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shared.grid import own_times
-from shared.noise import Brownian, Masked, Noise, PerSample, Shared
+from shared.noise import Brownian, Masked, Noise, PerSample, Shared, seeded
 from shared.process import edm
 from shared.run import Sampler
 from shared.samplers.single_step import SingleStep
@@ -107,3 +107,16 @@ def test_rows_of_a_group_share_their_noise() -> None:
     assert torch.equal(drawn[::3], PerSample.of(4, 2).draw(1, torch.zeros(2, 5)))
     with pytest.raises(ValueError, match="groups of 4"):
         Shared(PerSample.of(0, 2), 4).draw(0, torch.zeros(6, 5))
+
+
+def test_what_is_drawn_from_a_seed_leaves_no_trace_and_depends_on_nothing_else() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with seeded(3):
+        first = torch.nn.Linear(4, 4).weight
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    with seeded(3):
+        assert torch.equal(torch.nn.Linear(4, 4).weight, first)
+    with seeded(3, "control"):
+        assert not torch.equal(torch.nn.Linear(4, 4).weight, first)

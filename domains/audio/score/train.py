@@ -19,7 +19,7 @@ from domains.audio.score import roll, wishes
 from domains.audio.score.model import NETWORK, RECIPE, STEPS_OF_CLIP, denoiser, generate, tempo_vector
 from shared import checkpoints
 from shared.networks.dit import DiT, DiTConfig
-from shared.noise import stream
+from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
 from shared.training.objectives import denoising
@@ -87,8 +87,7 @@ def train(
 
 def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
     """The network at its start, the same for the same seed."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+    with seeded(seed):
         return DiT(config)
 
 

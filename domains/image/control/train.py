@@ -37,7 +37,7 @@ from shared.adapters.controlnet import HINT, ControlNet, ControlNetConfig
 from shared.adapters.host import host_of
 from shared.adapters.train import training
 from shared.networks.dit import DiT, DiTConfig
-from shared.noise import stream
+from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.process import Process
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
@@ -115,8 +115,7 @@ def train_edges(*, size: str = "cpu", minutes: float = 15.0, out: Path, resume: 
     """Train a ControlNet for edges beside the shipped base; writes `out`/edges.safetensors with its card."""
     recipe, (network, _) = SIZES[size], checkpoints.load(WEIGHTS, recipe=RECIPE)
     host = host_of(network)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(0, 0, "control").initial_seed())
+    with seeded(0, "control"):
         control = ControlNet(host, ControlNetConfig(channels=1))
     settings = TrainSettings(
         steps=None, minutes=minutes, lr=recipe.lr / 2, warmup=50, ema=0.99, bf16=fast_dtype() is not None
@@ -152,8 +151,7 @@ def _measured(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
     """The network at its start, the same for the same seed."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+    with seeded(seed):
         return DiT(config)
 
 

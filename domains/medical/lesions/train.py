@@ -27,7 +27,7 @@ from shared import checkpoints
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
 from shared.networks.unet import UNet
-from shared.noise import stream
+from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.process import shaped
 from shared.training.loop import Batch, TrainSettings, fit
@@ -116,8 +116,7 @@ def measure(
 
 def new_network(seed: int = 0) -> UNet:
     """The network at its start, the same for the same seed."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+    with seeded(seed):
         return UNet(NETWORK)
 
 

@@ -21,7 +21,7 @@ from domains.medical.lesions.model import SAMPLER, denoiser, route
 from shared.guidance.clamp import Clamp
 from shared.guidance.known_region import KnownRegion
 from shared.networks.unet import UNet, UNetConfig
-from shared.noise import PerSample, stream
+from shared.noise import PerSample, seeded
 from shared.precision import fast_dtype
 from shared.sample import sample
 from shared.training.loop import Batch, TrainSettings, fit
@@ -89,8 +89,7 @@ def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator) ->
 
 def train(images: NDArray, masks: NDArray, *, steps: int, rows: int, lr: float, seed: int, out: Path) -> UNet:
     """The averaged network after `steps` steps; goes on from what `out` holds of an earlier, interrupted run."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(seed, 0, "weights").initial_seed())
+    with seeded(seed):
         network = UNet(NETWORK)
     settings = TrainSettings(
         steps=steps,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from domains.medical.lesions.downstream.lesion_model import turned
-from shared.noise import stream
+from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
 
@@ -85,8 +85,7 @@ class Batches:
 
 def train(images: NDArray, masks: NDArray, *, steps: int, rows: int, lr: float, seed: int) -> Segmenter:
     """A segmenter after `steps` steps on images (N, H, W) float32 and masks (N, H, W) bool."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(stream(seed, 0, "segmenter").initial_seed())
+    with seeded(seed, "segmenter"):
         network: Segmenter = Segmenter().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     settings = TrainSettings(
         steps=steps, lr=lr, warmup=min(50, steps // 5), seed=seed, bf16=fast_dtype() is not None, log_every=50
