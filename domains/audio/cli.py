@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from domains.audio.compose.operations import COMPOSE
-from domains.audio.operations import EXTRACT, OPERATIONS
+from domains.audio.operations import EXTRACT, OPERATIONS, PREVIEW
 from shared.front.command import Lazy, command, group
 
-__all__ = ["COMPOSE_COMMAND", "EXTRACT_COMMAND", "OPERATIONS", "app"]
+__all__ = ["COMPOSE_COMMAND", "EXTRACT_COMMAND", "OPERATIONS", "PREVIEW_COMMAND", "app"]
 
 
 class FileFirst(click.Command):
@@ -27,6 +27,7 @@ EXTRACT_COMMAND = FileFirst(
     help=f"{EXTRACT.help} The file may stand first, without --audio.",
 )
 COMPOSE_COMMAND = command(COMPOSE)
+PREVIEW_COMMAND = command(PREVIEW)
 
 app = group(
     "audio",
@@ -34,5 +35,6 @@ app = group(
     {
         "extract": Lazy("domains.audio.cli:EXTRACT_COMMAND", EXTRACT.help),
         "compose": Lazy("domains.audio.cli:COMPOSE_COMMAND", COMPOSE.help),
+        "preview": Lazy("domains.audio.cli:PREVIEW_COMMAND", PREVIEW.help),
     },
 )

@@ -12,6 +12,7 @@ from shared.front.settings import REQUIRED, Settings, option
 
 SOUNDS: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".au", ".w64")
 SCORES: Final = (".mid", ".midi")
+CONTROL_EXAMPLES: Final = ("theme", "curve", "beat", "jazz", "waltz")  # names of controls/examples.py
 METRES: Final = ("auto", "2/4", "3/4", "4/4", "5/4", "6/8", "7/8", "9/8", "12/8")
 
 
@@ -56,4 +57,34 @@ EXTRACT = Operation(
     command=("audio", "extract"),
     help="Read melody, dynamics, rhythm, chords and key from a recording or a MIDI file.",
 )
-OPERATIONS: Final = (EXTRACT, COMPOSE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewControls(Settings):
+    """Hear what controls ask for, before anything is generated."""
+
+    controls: str = option(
+        REQUIRED,
+        kind="file",
+        suffixes=(".json",),
+        examples=CONTROL_EXAMPLES,
+        help="Controls, as extract and the page write them.",
+    )
+    out: str = option(REQUIRED, kind="folder", help="Folder for the sound; made when absent, refused when not empty.")
+
+
+def preview_controls(settings: PreviewControls, report: Report) -> Outcome:
+    """The work of `suite audio preview`."""
+    from domains.audio.preview import run
+
+    return run(settings, report, PREVIEW)
+
+
+PREVIEW = Operation(
+    "audio_preview",
+    PreviewControls,
+    preview_controls,
+    command=("audio", "preview"),
+    help="Hear what controls ask for: the melody as a plain tone, chords, clicks at the beats, the asked loudness.",
+)
+OPERATIONS: Final = (EXTRACT, COMPOSE, PREVIEW)

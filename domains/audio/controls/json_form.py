@@ -26,6 +26,7 @@ from domains.audio.controls.notes import Key, Note
 from domains.audio.controls.spans import KINDS, Span, Spans
 from domains.audio.controls.tags import Tags
 from shared.errors import UserError
+from shared.front.option import EXAMPLE
 from shared.front.settings import read_json
 
 FORMAT: Final = "audio-controls"
@@ -80,7 +81,11 @@ def from_json(source: Mapping[str, Any]) -> Controls:
 
 
 def read_controls(path: str | Path) -> Controls:
-    """The controls in a JSON file; raises UserError that begins with the file's name."""
+    """The controls in a JSON file, or those of `example:NAME`; raises UserError that begins with the file's name."""
+    if str(path).startswith(EXAMPLE):
+        from domains.audio.controls.examples import EXAMPLES
+
+        return EXAMPLES[checks.word(str(path).removeprefix(EXAMPLE), tuple(EXAMPLES), "controls", "the example")]()
     path = Path(path)
     found = read_json(path)
     try:
