@@ -23,6 +23,7 @@ from domains.medical.export import write_label, write_volume
 from domains.medical.lesions import add as adding
 from domains.medical.lesions.model import LesionModel
 from domains.medical.lesions.operations import ADD, AddLesions
+from domains.medical.lesions.presets import load_presets
 from domains.medical.synthesis import brain_phantom
 from shared.measured import record
 
@@ -73,9 +74,8 @@ def main() -> None:
             ADD.run(AddLesions(image=images, mask=mask, out=str(folder / f"warm{k}"), outside_training=True), silent)
             warm = time.perf_counter() - start
             prepared = adding.prepare(*_read(images, mask))
-            texture = {n: np.asarray(model.card["presets"]["typical"][n]) for n in images}
             clock.seconds, start = 0.0, time.perf_counter()
-            adding.vary(prepared, model, texture, seed=k)
+            adding.vary(prepared, model, load_presets()["typical"], seed=k)
             sampling, floor = time.perf_counter() - start, clock.seconds
             start = time.perf_counter()
             words = [

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from domains.medical.lesions.add import Variation, prepare, vary
 from domains.medical.lesions.model import LesionModel
 from domains.medical.lesions.operations import PRESETS, AddLesions
+from domains.medical.lesions.presets import load_presets
 from domains.medical.lesions.quality import Reference
 from domains.medical.synthesis import BrainPhantom, brain_phantom, lesion_mask
 from shared.errors import UserError
@@ -66,11 +67,10 @@ def measured(index: int, guidance: float, model: LesionModel, reference: Referen
     """One lesion, drawn once and, if it fails, again as the app does: plain numbers."""
     subject, mask, diameter, preset = case(index)
     prepared = prepare(subject.volumes(healthy=True), mask)
-    texture = {name: np.asarray(model.card["presets"][preset][name]) for name in prepared.contrasts}
     made: Variation = vary(
         prepared,
         model,
-        texture,
+        load_presets()[preset],
         seed=index,
         reference=reference,
         texture_guidance=guidance,

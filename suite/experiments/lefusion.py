@@ -26,6 +26,7 @@ from domains.medical.lesions.downstream.statistics import Interval, bootstrap
 from domains.medical.lesions.evaluate import held_out_scans, texture_control
 from domains.medical.lesions.model import SAMPLER, LesionModel, process, route
 from domains.medical.lesions.operations import AddLesions
+from domains.medical.lesions.presets import load_presets
 from shared.denoiser import Denoiser, x0_head
 from shared.front.atomic import write_atomic
 from shared.guidance.known_region import KnownRegion
@@ -75,10 +76,7 @@ def run(seed: int, out: Path) -> dict[str, Any]:
 def textures(seeds: list[int]) -> dict[str, Any]:
     """Texture control of the shipped model, an interval over the seeds for each number."""
     model = LesionModel.from_pretrained()
-    presets = {
-        name: {contrast: np.asarray(bins, np.float32) for contrast, bins in texture.items()}
-        for name, texture in model.card["presets"].items()
-    }
+    presets = load_presets()
     scans = held_out_scans(SCANS)
     made = [texture_control(model, scans, presets, repeats=REPEATS_EACH, seed=s, batch=12).to_json() for s in seeds]
     within = tolerances(CONTRASTS, AddLesions.texture_guidance)

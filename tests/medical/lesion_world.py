@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from domains.medical.data import Volume
 from domains.medical.export import write_label, write_volume
-from domains.medical.lesions.conditioning import BINS, CONTRASTS
 from domains.medical.lesions.model import NETWORK
-from domains.medical.lesions.operations import PRESETS
 from domains.medical.synthesis import brain_phantom
 from shared import checkpoints
 from shared.networks.unet import UNet
@@ -54,7 +52,6 @@ def untrained(path: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         for value in network.parameters():
             value.add_(0.05 * torch.randn_like(value))
-    bins = np.eye(BINS)[[9, 10, 12]]
     card = {
         "name": "medical/lesions",
         "recipe": "medical/lesions",
@@ -62,7 +59,6 @@ def untrained(path: Path, seed: int = 0) -> Path:
         "licence": "Apache-2.0",
         "minutes": 0.0,
         "metrics": {"none": 0.0},
-        "presets": {name: {c: bins[i].tolist() for c in CONTRASTS} for i, name in enumerate(PRESETS)},
     }
     checkpoints.save(path, network, card)
     return path

@@ -16,6 +16,7 @@ from domains.medical.export import write_label, write_volume
 from domains.medical.lesions import add as adding
 from domains.medical.lesions.model import LesionModel
 from domains.medical.lesions.operations import ADD, AddLesions
+from domains.medical.lesions.presets import load_presets
 from domains.medical.lesions.quality import Reference
 from shared.errors import Cancelled, UserError
 from shared.front.command import command, invoke
@@ -126,8 +127,8 @@ def test_texture_guidance_is_recorded_costs_no_call_and_at_zero_leaves_the_plain
         made[strength] = outcome.view["variations"][0], outcome.report
     model = LesionModel.from_pretrained(checkpoint)
     prepared = adding.prepare({"FLAIR": brain[0]["FLAIR"]}, brain[1])
-    texture = {"FLAIR": np.asarray(model.card["presets"]["typical"]["FLAIR"])}
-    plain = adding.vary(prepared, model, texture, seed=0, steps=10, reference=Reference.load())
+    typical = load_presets()["typical"]
+    plain = adding.vary(prepared, model, typical, seed=0, steps=10, reference=Reference.load())
     assert np.array_equal(made[0.0][0].values["FLAIR"], plain.values["FLAIR"])
     far, near = (made[s][0].reports[0].histogram["FLAIR"].wasserstein for s in (0.0, 1.0))
     assert near < 0.02 < far

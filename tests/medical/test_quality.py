@@ -16,7 +16,9 @@ from domains.medical.lesions.conditioning import BINS, CONTRASTS, histogram
 from domains.medical.lesions.memorisation import centres_of
 from domains.medical.lesions.patches import Subject, ms_patients, subject
 from domains.medical.lesions.placement import lesions_of
+from domains.medical.lesions.presets import Preset
 from domains.medical.lesions.quality import Reference, histogram_distance, rank, report, seam
+from domains.medical.lesions.real_lesions import lesions_of_subjects
 from domains.medical.lesions.reference import build_reference, pass_ranges
 from shared.errors import UserError
 from tests.medical.nifti_files import SHARED_DATA
@@ -122,8 +124,8 @@ def made_subjects() -> tuple[Subject, ...]:
 @cache
 def made_reference() -> Reference:
     subjects = made_subjects()
-    rows = [texture_of(*around(one, part, 24)) for one in subjects for part in one.components]
-    preset = {"all": {c: np.mean([row[c] for row in rows], 0) for c in CONTRASTS}}
+    first = lesions_of_subjects(subjects)[0]
+    preset = {"all": Preset.of(first.unit, first.mask, first.tissue)}
     return build_reference(subjects, preset, {"licence": "none", "attribution": "made in a test"})
 
 

@@ -2,7 +2,8 @@
 
 The steps for each variation: one patch a site (placement), the scan's own intensity scale (conditioning), the model's
 118 calls (model), the values back on the scan's grid inside the mask only, and a quality report a lesion; a lesion
-that fails is drawn again, three times at most, and the report says so.
+that fails is drawn again, three times at most and not for the same reasons twice; the draw with the fewest failures is
+kept, and the report says so.
 """
 
 from __future__ import annotations
@@ -15,26 +16,29 @@ from numpy.typing import NDArray
 
 from domains.medical.data import Volume
 from domains.medical.geometry import Patch, crop_at_spacing, paste_back
-from domains.medical.lesions.conditioning import CONTRASTS, SPACING_MM, Scale, Texture, brain_mask, jittered
+from domains.medical.lesions.conditioning import CONTRASTS, SPACING_MM, Scale, Texture, brain_mask
 from domains.medical.lesions.model import Fill, LesionModel
 from domains.medical.lesions.placement import Site, lesions_of, sites_of
+from domains.medical.lesions.presets import Asked, Preset, asked_at
 from domains.medical.lesions.quality import LesionReport, Reference, report
 from shared.errors import UserError
 
 REDRAWS = 3
 COVERED = 1e-3  # share of a lesion voxel in a patch voxel above which the patch voxel belongs to the lesion
+WHOLLY = 0.999  # share of tissue in a patch voxel above which the patch voxel shows what stands around the lesion
 
 
 @dataclass(frozen=True, eq=False)
 class Variation:
     """One set of lesions in the scan.
 
-    values   contrast -> (file shape) float32 values;  texture  what was asked, after the jitter
-    reports  one a lesion, largest first;  redraws  how often lesions were drawn again
+    values   contrast -> (file shape) float32 values
+    textures what was asked at each site, after the jitter: contrast -> (16,)
+    reports  one a lesion, site by site, largest first;  redraws  how often lesions were drawn again
     """
 
     values: Mapping[str, NDArray]
-    texture: Mapping[str, NDArray]
+    textures: tuple[Texture, ...]
     seed: int
     reports: tuple[LesionReport, ...] = ()
     redraws: int = 0
@@ -52,6 +56,7 @@ class Prepared:
     sites: tuple[Site, ...]
     patches: tuple[Mapping[str, Patch], ...] = ()
     patch_masks: tuple[NDArray, ...] = field(default=())
+    patch_tissue: tuple[NDArray, ...] = field(default=())
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -62,6 +67,23 @@ class Prepared:
         parts = self.patches[site]
         empty = np.zeros(self.sites[site].size, np.float32)
         return np.stack([self.scales[c].to_unit(parts[c].values) if c in parts else empty for c in CONTRASTS])
+
+    def asked(self, site: int, texture: Texture | Preset, rng: np.random.Generator) -> Asked:
+        """What a texture asks for at a site."""
+        return asked_at(texture, self.units(site), self.patch_masks[site], self.patch_tissue[site], self.contrasts, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One patch that was made, with the report of each lesion in it."""
+
+    patch: NDArray
+    reports: tuple[LesionReport, ...]
+
+    @property
+    def failed(self) -> frozenset[tuple[int, str, str]]:
+        """What failed: lesion, contrast, measure."""
+        return frozenset((k, *measure) for k, one in enumerate(self.reports) for measure in one.failed)
 
 
 def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = False) -> Prepared:
@@ -90,7 +112,8 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
         )
     scales = {name: Scale.of(ras[name], brains[name], where=f"--image {name}") for name in ras}
     sites = tuple(sites_of(ras_mask, frame.affine, where="--mask")) if ras_mask.any() else ()
-    patches, masks = [], []
+    patches, masks, tissue = [], [], []
+    brain = np.logical_and.reduce(list(brains.values())) & ~ras_mask
     for site in sites:
         cut = {
             name: crop_at_spacing(
@@ -100,14 +123,16 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
         }
         where = crop_at_spacing(site.mask.astype(np.float32), frame.affine, site.centre_mm, site.size, SPACING_MM)
         patches.append(cut)
+        around = crop_at_spacing(brain.astype(np.float32), frame.affine, site.centre_mm, site.size, SPACING_MM)
         masks.append(where.values > COVERED)
-    return Prepared(volumes, mask, ras, ras_mask, scales, sites, tuple(patches), tuple(masks))
+        tissue.append(around.values > WHOLLY)
+    return Prepared(volumes, mask, ras, ras_mask, scales, sites, tuple(patches), tuple(masks), tuple(tissue))
 
 
 def vary(
     prepared: Prepared,
     model: LesionModel,
-    texture: Texture,
+    texture: Texture | Preset,
     *,
     seed: int,
     reference: Reference | None = None,
@@ -119,23 +144,32 @@ def vary(
 ) -> Variation:
     """One variation. The same seed gives the same lesions; an empty mask gives the scan itself.
 
-    texture    contrast -> wanted histogram (16,), jittered by 10 % of each bin as in the paper
+    texture    a preset, or contrast -> wanted histogram (16,); jittered by 10 % of each bin as in the paper
     reference  what the quality report compares with; without it no report is made and nothing drawn again
     texture_guidance   0 the plain method, to 1: how closely the histograms are followed (see `tolerances`)
+
+    A lesion is drawn again only while chance may help: what failed in two draws running would fail again.
     """
     rng = np.random.default_rng(seed)
-    asked = {name: jittered(np.asarray(texture[name]), rng) for name in prepared.contrasts}
-    made: dict[int, NDArray] = {}
-    reports: dict[int, list[LesionReport]] = {}
+    asked = [prepared.asked(site, texture, rng) for site in range(len(prepared.sites))]
+    best: dict[int, Draw] = {}
+    last: dict[int, Draw] = {}
     todo, redraws = list(range(len(prepared.sites))), 0
     calls = model.calls(steps, jump, repeats)
     within = tolerances(prepared.contrasts, texture_guidance, reference)
     for attempt in range(REDRAWS + 1):
+        again = []
         for done, site in enumerate(todo):
             note = f"lesion site {done + 1} of {len(todo)}" + (f", drawn again ({attempt})" if attempt else "")
             said = _progress(progress, done * calls, len(todo) * calls, note)
-            fill = Fill(prepared.units(site), prepared.patch_masks[site], asked, _site_seed(seed, site, attempt))
-            (made[site],) = model.fill(
+            fill = Fill(
+                prepared.units(site),
+                prepared.patch_masks[site],
+                asked[site].whole,
+                _site_seed(seed, site, attempt),
+                asked[site].layers,
+            )
+            (patch,) = model.fill(
                 [fill],
                 prepared.contrasts,
                 steps=steps,
@@ -144,15 +178,21 @@ def vary(
                 tolerance=within,
                 progress=said,
             )
-            if reference is not None:
-                reports[site] = _reports(prepared, site, made[site], asked, reference)
-        todo = [site for site in todo if not all(one.passed for one in reports.get(site, []))]
+            reports = () if reference is None else _reports(prepared, site, patch, asked[site].whole, reference)
+            draw = Draw(patch, reports)
+            if site not in best or len(draw.failed) < len(best[site].failed):
+                best[site] = draw
+            if draw.failed and not (site in last and last[site].failed <= draw.failed):
+                again.append(site)
+            last[site] = draw
+        todo = again
         if not todo or attempt == REDRAWS:
             break
         redraws += len(todo)
+    made = {site: draw.patch for site, draw in best.items()}
     values = {name: _pasted(prepared, name, made) for name in prepared.contrasts}
-    every = tuple(one for site in sorted(reports) for one in reports[site])
-    return Variation(values, asked, seed, every, redraws)
+    every = tuple(one for site in sorted(best) for one in best[site].reports)
+    return Variation(values, tuple(one.whole for one in asked), seed, every, redraws)
 
 
 def tolerances(
@@ -160,15 +200,13 @@ def tolerances(
 ) -> dict[str, float] | None:
     """How far the histogram of a lesion may lie from the one asked for before it is pulled, by contrast; None for 0.
 
-    The scale is the farthest that real lesions lie from their own preset, which the quality report lets pass. The first
-    contrast, by which presets are named, comes within 1 - texture_guidance of it, the others within half as much less:
-    a preset is one lesion of one scan, and what is bright in FLAIR is not always as dark in the T1 of another.
+    The scale is the farthest that real lesions lie from their own preset, which the quality report lets pass; lesions
+    come within 1 - texture_guidance of it.
     """
     if texture_guidance == 0:
         return None
     limit = (reference or Reference.load()).distance_limit
-    give = {name: texture_guidance / (1 if name == contrasts[0] else 2) for name in contrasts}
-    return {name: (1 - part) * limit[name] for name, part in give.items()}
+    return {name: (1 - texture_guidance) * limit[name] for name in contrasts}
 
 
 def _progress(
@@ -181,11 +219,13 @@ def _site_seed(seed: int, site: int, attempt: int) -> int:
     return int(np.random.SeedSequence((seed, site, attempt)).generate_state(1, np.uint32)[0])
 
 
-def _reports(prepared: Prepared, site: int, made: NDArray, asked: Texture, reference: Reference) -> list[LesionReport]:
+def _reports(
+    prepared: Prepared, site: int, made: NDArray, asked: Texture, reference: Reference
+) -> tuple[LesionReport, ...]:
     before = prepared.units(site)
     present = [i for i, name in enumerate(CONTRASTS) if name in prepared.contrasts]
     names = [CONTRASTS[i] for i in present]
-    return [
+    return tuple(
         report(
             {name: before[i] for name, i in zip(names, present, strict=True)},
             {name: made[i] for name, i in zip(names, present, strict=True)},
@@ -194,7 +234,7 @@ def _reports(prepared: Prepared, site: int, made: NDArray, asked: Texture, refer
             reference,
         )
         for lesion in lesions_of(prepared.patch_masks[site])
-    ]
+    )
 
 
 def _pasted(prepared: Prepared, name: str, made: Mapping[int, NDArray]) -> NDArray:

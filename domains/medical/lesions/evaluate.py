@@ -2,7 +2,8 @@
 
 Texture control is LeFusion's histogram claim: ask for each preset on the same scan and mask many times; the made
 histogram should be nearest to the asked preset, and the made mean should follow the asked mean. The floor is the same
-lesions compared with shuffled requests, the ceiling real lesions compared with the cluster that they belong to.
+lesions compared with shuffled requests, the ceiling real lesions compared with the group that they belong to
+(real_lesions.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from domains.medical.lesions.conditioning import CONTRASTS, histogram, mean_of
 from domains.medical.lesions.model import Fill, LesionModel
+from domains.medical.lesions.presets import Preset, asked_at
+from domains.medical.lesions.quality import histogram_distance
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,10 @@ class TextureControl:
         return dict(vars(self))
 
 
-def kmeans(rows: NDArray, count: int, seed: int = 0, rounds: int = 50) -> tuple[NDArray, NDArray]:
-    """Centres (count, d) ordered by the first contrast's mean, and the cluster of each row (Lloyd, 8 restarts)."""
-    from scipy.cluster.vq import kmeans2
-
-    best: tuple[float, NDArray, NDArray] | None = None
-    for restart in range(8):
-        centres, labels = kmeans2(rows, count, iter=rounds, minit="++", rng=np.random.default_rng((seed, restart)))
-        spread = float(((rows - centres[labels]) ** 2).sum())
-        if len(np.unique(labels)) == count and (best is None or spread < best[0]):
-            best = spread, centres, labels
-    if best is None:
-        raise ValueError(f"{len(rows)} lesions do not fall into {count} clusters")
-    _, centres, labels = best
-    order = np.argsort([mean_of(c[:16]) for c in centres])
-    return centres[order], np.argsort(order)[labels]
-
-
 def texture_control(
     model: LesionModel,
     scans: Sequence[tuple[NDArray, NDArray]],
-    presets: Mapping[str, Mapping[str, NDArray]],
+    presets: Mapping[str, Preset],
     *,
     repeats: int = 20,
     seed: int = 0,
@@ -64,44 +50,32 @@ def texture_control(
     """Ask for every preset on every scan `repeats` times.
 
     tolerance   of the guidance towards the histogram, by contrast; None is the plain method
-    scans   (unit (3, D, H, W), mask (D, H, W)) of one size each;  presets  name -> contrast -> (16,)
+    scans   (unit (3, D, H, W), mask (D, H, W)) of one size each;  presets  by name
     """
-    fills = [
-        (name, Fill(unit, mask, texture, int(np.random.SeedSequence((seed, i, j, k)).generate_state(1)[0])))
-        for i, (unit, mask) in enumerate(scans)
-        for j, (name, texture) in enumerate(presets.items())
-        for k in range(repeats)
+    at = [
+        {name: asked_at(preset, unit, mask, ~mask, contrasts) for name, preset in presets.items()}
+        for unit, mask in scans
     ]
+    tasks = [(i, j, k) for i in range(len(scans)) for j in range(len(presets)) for k in range(repeats)]
+    names, lead = list(presets), contrasts[0]
+    wanted = [{name: asked.whole[lead] for name, asked in at[i].items()} for i, _, _ in tasks]
     made: list[NDArray] = []
-    first_contrast = contrasts[0]
-    for first in range(0, len(fills), batch):
-        some = fills[first : first + batch]
-        patches = model.fill([fill for _, fill in some], contrasts, steps=steps, tolerance=tolerance)
-        made += [
-            histogram(patch[CONTRASTS.index(first_contrast)], fill.mask)
-            for patch, (_, fill) in zip(patches, some, strict=True)
-        ]
-    asked = [name for name, _ in fills]
-    shuffled = list(np.random.default_rng(seed).permutation(asked))
+    for first in range(0, len(tasks), batch):
+        fills = []
+        for i, j, k in tasks[first : first + batch]:
+            asked, own = at[i][names[j]], int(np.random.SeedSequence((seed, i, j, k)).generate_state(1)[0])
+            fills.append(Fill(*scans[i], asked.whole, own, asked.layers))
+        patches = model.fill(fills, contrasts, steps=steps, tolerance=tolerance)
+        made += [histogram(patch[CONTRASTS.index(lead)], fill.mask) for patch, fill in zip(patches, fills, strict=True)]
+    said = [names[j] for _, j, _ in tasks]
+    shuffled = [str(name) for name in np.random.default_rng(seed).permutation(said)]
     return TextureControl(
-        nearest=_nearest(asked, made, presets, first_contrast),
-        correlation=_correlation(asked, made, presets, first_contrast),
-        nearest_shuffled=_nearest(shuffled, made, presets, first_contrast),
-        correlation_shuffled=_correlation(shuffled, made, presets, first_contrast),
+        nearest=nearest(said, made, wanted),
+        correlation=_correlation(said, made, wanted),
+        nearest_shuffled=nearest(shuffled, made, wanted),
+        correlation_shuffled=_correlation(shuffled, made, wanted),
         lesions=len(made),
     )
-
-
-def ceiling(rows: NDArray, presets: Mapping[str, Mapping[str, NDArray]], lead: str = CONTRASTS[0]) -> float:
-    """What the best model could reach: the share of real lesions nearest to the preset made from their own cluster.
-
-    rows   (n, 3, 16) histograms of real lesions (patches.textures); the clusters are those of the presets
-    """
-    cumulative = np.cumsum(rows[:, CONTRASTS.index(lead)], axis=1)
-    _, labels = kmeans(cumulative, len(presets))
-    order = np.argsort([mean_of(rows[labels == k, CONTRASTS.index(lead)].mean(0)) for k in range(len(presets))])
-    names = np.asarray(list(presets))[np.argsort(order)[labels]]
-    return _nearest(list(names), list(rows[:, CONTRASTS.index(lead)]), presets, lead)
 
 
 def held_out_scans(count: int, edge: int = 16) -> list[tuple[NDArray, NDArray]]:
@@ -119,17 +93,18 @@ def held_out_scans(count: int, edge: int = 16) -> list[tuple[NDArray, NDArray]]:
     return out
 
 
-def _nearest(
-    asked: Sequence[str], made: Sequence[NDArray], presets: Mapping[str, Mapping[str, NDArray]], lead: str
-) -> float:
-    names = list(presets)
-    cdf = np.stack([np.cumsum(presets[name][lead]) for name in names])  # distance between cumulative histograms (W1)
-    found = [names[int(np.abs(np.cumsum(h) - cdf).sum(1).argmin())] for h in made]
-    return float(np.mean([a == b for a, b in zip(asked, found, strict=True)]))
+def nearest(said: Sequence[str], made: Sequence[NDArray], wanted: Sequence[Mapping[str, NDArray]]) -> float:
+    """Share of lesions whose histogram (16,) lies nearest, by 1-Wasserstein, to what their preset wanted there.
+
+    said   the preset of each lesion;  wanted   name -> (16,), what every preset wanted at the place of each
+    """
+    hits = [
+        min(here, key=lambda one: histogram_distance(here[one], bins)[0]) == name
+        for name, bins, here in zip(said, made, wanted, strict=True)
+    ]
+    return float(np.mean(hits))
 
 
-def _correlation(
-    asked: Sequence[str], made: Sequence[NDArray], presets: Mapping[str, Mapping[str, NDArray]], lead: str
-) -> float:
-    wanted = [mean_of(presets[name][lead]) for name in asked]
-    return float(np.corrcoef(wanted, [mean_of(h) for h in made])[0, 1])
+def _correlation(said: Sequence[str], made: Sequence[NDArray], wanted: Sequence[Mapping[str, NDArray]]) -> float:
+    asked = [mean_of(here[name]) for name, here in zip(said, wanted, strict=True)]
+    return float(np.corrcoef(asked, [mean_of(bins) for bins in made])[0, 1])

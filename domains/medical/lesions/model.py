@@ -74,12 +74,15 @@ class Fill:
     """One lesion to be made: a patch in network units and where the lesion is.
 
     unit     (3, D, H, W) contrasts in the order of CONTRASTS, zeros for an absent one;  mask  (D, H, W) bool
+    texture  contrast -> (16,) histogram of the whole lesion, which the network is told
+    layers   parts of the mask with the histogram of each, which the guidance pulls towards; none: the whole lesion
     """
 
     unit: NDArray
     mask: NDArray
     texture: Texture
     seed: int
+    layers: tuple[tuple[NDArray, Texture], ...] = ()
 
 
 class LesionModel:
@@ -132,11 +135,7 @@ class LesionModel:
             "presence": torch.from_numpy(np.stack([v[1] for v in vectors])),
             "lesion": inside.float(),
         }
-        pull: list[Guidance] = []
-        if tolerance is not None:
-            wanted = cond["histogram"].unflatten(1, (len(CONTRASTS), BINS))
-            within = torch.tensor([tolerance.get(name, 0.0) for name in CONTRASTS])
-            pull = [HistogramTransport(wanted, inside, tolerance=within, spread=LESION_STD)]
+        pull = [] if tolerance is None else pulls(fills, contrasts, tolerance)
         plan = route(steps, jump, repeats)
         run = sample(
             self.denoiser,
@@ -149,6 +148,19 @@ class LesionModel:
             observers=[_counting(progress, plan.steps)] if progress else [],
         )
         return [row.numpy() for row in run.x]
+
+
+def pulls(fills: Sequence[Fill], contrasts: Sequence[str], tolerance: Mapping[str, float]) -> list[Guidance]:
+    """A guidance for each layer; every fill of a batch has as many layers."""
+    within = torch.tensor([tolerance.get(name, 0.0) for name in CONTRASTS])
+    every = [fill.layers or ((fill.mask, fill.texture),) for fill in fills]
+    out: list[Guidance] = []
+    for layer in zip(*every, strict=True):
+        wanted = torch.from_numpy(np.stack([condition(texture, contrasts)[0] for _, texture in layer]))
+        where = torch.from_numpy(np.stack([mask for mask, _ in layer]))[:, None]
+        bins = wanted.unflatten(1, (len(CONTRASTS), BINS))
+        out.append(HistogramTransport(bins, where, tolerance=within, spread=LESION_STD))
+    return out
 
 
 def _counting(progress: Callable[[int, int], None], total: int) -> Observer:

@@ -139,19 +139,3 @@ class LesionPatches:
         kept = rng.random(3) < 0.5
         kept[rng.integers(3)] = True
         return kept
-
-
-def textures(subjects: Sequence[Subject], smallest: int = 30) -> tuple[NDArray, list[str]]:
-    """(n, 3, 16) histograms of every real lesion of at least `smallest` voxels, and the subject of each."""
-    rows, names = [], []
-    for one in subjects:
-        for part in one.components:
-            if len(part) >= smallest:
-                where = tuple(part.T)
-                mask = np.zeros(one.lesions.shape, bool)
-                mask[where] = True
-                low, high = part.min(0), part.max(0) + 1
-                block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-                rows.append([histogram(one.unit[c][block].astype(np.float32), mask[block]) for c in range(3)])
-                names.append(one.name)
-    return np.asarray(rows, np.float32), names

@@ -16,7 +16,7 @@ from domains.medical.geometry import spacing_of, to_mm
 from domains.medical.lesions.conditioning import SPACING_MM
 from shared.errors import UserError
 
-MARGIN_MM = 7.0  # scan around the lesion that the network sees; a lesion of 32 mm then fits 48 voxels
+MARGIN_MM = 3.5  # scan around the lesion that the network sees at least; a lesion of 32 mm fits 40 voxels
 STRIDE = 8  # patch sizes are multiples of it (stem and two down-samplings)
 SMALLEST, LARGEST = 32, 96  # voxels of a patch edge
 

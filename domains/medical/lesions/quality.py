@@ -180,7 +180,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class LesionReport:
-    """One lesion: voxels, its share of the compared patches, three measures a contrast, and why it failed if it did."""
+    """One lesion: voxels, its share of the compared patches, three measures a contrast, and why it failed if it did.
+
+    failed   which measures failed, as ("FLAIR", "seam");  reasons  the sentence of each
+    """
 
     voxels: int
     share: float
@@ -188,6 +191,7 @@ class LesionReport:
     histogram: Mapping[str, Texture]
     memorisation: Mapping[str, Copy]
     reasons: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -218,7 +222,7 @@ def report(
     """
     if not mask.any():
         raise ValueError("the mask of the lesion is empty")
-    seams, textures, copies, reasons = {}, {}, {}, []
+    seams, textures, copies, reasons, failed = {}, {}, {}, [], []
     centres = _spread(centres_of(mask))
     for name in after:
         seams[name] = seam_report(before[name], after[name], mask, name, reference)
@@ -226,23 +230,26 @@ def report(
         copies[name] = _copy(before[name], after[name], centres, name, reference)
         low, high = seams[name].passes
         if not low <= seams[name].after <= high:
+            failed.append((name, "seam"))
             side = "stronger" if seams[name].after > high else "weaker"
             reasons.append(
                 f"{name}: the seam of {seams[name].after:.3f} per mm is {side} than that of real lesions "
                 f"({low:.3f} to {high:.3f})"
             )
         if textures[name].wasserstein > textures[name].passes:
+            failed.append((name, "histogram"))
             reasons.append(
                 f"{name}: the histogram lies {textures[name].wasserstein:.3f} from the one asked for, "
                 f"real lesions at most {textures[name].passes:.3f} from theirs"
             )
         if copies[name].copied:
+            failed.append((name, "memorisation"))
             reasons.append(
                 f"{name}: correlates {copies[name].ncc:.3f} with a training patch, real lesions at most "
                 f"{copies[name].passes:.3f} with one another"
             )
     share = float(np.mean([_share(mask, centre) for centre in centres]))
-    return LesionReport(int(mask.sum()), share, seams, textures, copies, tuple(reasons))
+    return LesionReport(int(mask.sum()), share, seams, textures, copies, tuple(reasons), tuple(failed))
 
 
 def seam_report(before: NDArray, after: NDArray, mask: NDArray, contrast: str, reference: Reference) -> Seam:

@@ -1,8 +1,8 @@
 """What real lesions look like, measured: the numbers that the quality report compares with.
 
-Every lesion of the training patients of at least 20 voxels gives its seam and the distance of its histogram to its own
-preset (the nearest by FLAIR); every 7 mm cell of it gives a training patch, its fingerprint, and the highest NCC with
-the patches that share no voxel with it, shifts and flips included.
+Every lesion of the training patients of at least 20 voxels gives its seam and the distance of its histogram to what
+its preset asks for there (the nearest by FLAIR); every 7 mm cell of it gives a training patch, its fingerprint, and the
+highest NCC with the patches that share no voxel with it, shifts and flips included.
 
 The rule for what passes. A real lesion is as extreme as the farthest of its numbers from the median of real lesions, in
 robust standard deviations (IQR / 1.349; for the distance only upwards). The 5 % most extreme lesions are left out; the
@@ -12,6 +12,7 @@ highest real to real. Nothing is typed by hand, but two patients are few: the ra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,9 +34,13 @@ from domains.medical.lesions.memorisation import (
     window,
 )
 from domains.medical.lesions.patches import LESJAK, Subject, ms_patients
+from domains.medical.lesions.presets import SHIPPED as PRESETS
+from domains.medical.lesions.presets import Preset, asked_at
 from domains.medical.lesions.quality import SHIPPED, Reference, histogram_distance, seam
+from domains.medical.lesions.real_lesions import ceiling, groups_of, lesions_of_subjects, presets_of
 from domains.medical.lesions.training_domain import SHIPPED as DOMAIN
 from domains.medical.lesions.training_domain import TrainingDomain, make_training_domain
+from shared.front.atomic import write_atomic
 
 SMALLEST = 20  # voxels: below, a histogram of 16 bins and a seam are noise
 PASSING = 0.95  # share of the real lesions that must pass all ranges
@@ -44,16 +49,21 @@ PHANTOMS = range(1000, 1008)  # seeds of training phantoms; others are for tests
 
 
 def make_reference(data: Path, out: Path) -> Path:
-    """Measure the MS patients and write reference.safetensors, its card and training_domain.json into a folder.
+    """Measure the MS patients; write reference.safetensors, its card, presets.json and training_domain.json.
 
     data   folder with patient07_FLAIR.nii.gz and the rest;  out  folder;  returns the path of the .safetensors
     """
-    from domains.medical.lesions.train import texture_presets
-
     subjects = ms_patients(data, PATIENTS)
-    made = build_reference(subjects, texture_presets(subjects), {"licence": "CC-BY", "attribution": LESJAK})
+    source = {"licence": "CC-BY", "attribution": LESJAK}
+    lesions = lesions_of_subjects(subjects)
+    groups = groups_of(lesions)
+    presets = presets_of(lesions, groups)
+    made = build_reference(subjects, presets, source)
     path = out / SHIPPED.name
     made.save(path)
+    best = round(ceiling(lesions, groups, presets), 4)
+    card = {**source, "ceiling": best, "presets": {name: preset.to_json() for name, preset in presets.items()}}
+    write_atomic(out / PRESETS.name, json.dumps(card) + "\n")
     measure_domain(data).save(out / DOMAIN.name)
     return path
 
@@ -67,12 +77,10 @@ def measure_domain(data: Path) -> TrainingDomain:
     return make_training_domain(scans, LESJAK)
 
 
-def build_reference(
-    subjects: Sequence[Subject], presets: Mapping[str, Mapping[str, NDArray]], source: Mapping[str, str]
-) -> Reference:
+def build_reference(subjects: Sequence[Subject], presets: Mapping[str, Preset], source: Mapping[str, str]) -> Reference:
     """Measure real lesions.
 
-    subjects   in network units, every one with all contrasts;  presets  name -> contrast -> histogram (16,)
+    subjects   in network units, every one with all contrasts;  presets  by name
     source     licence and attribution of the scans, for the card
     """
     lesions = [
@@ -80,12 +88,13 @@ def build_reference(
     ]  # components come largest first
     seams = {c: np.zeros(len(lesions)) for c in CONTRASTS}
     distances = {c: np.zeros(len(lesions)) for c in CONTRASTS}
-    for row, (one, mask) in enumerate(lesions):
-        values = {c: one.unit[i].astype(np.float32) for i, c in enumerate(CONTRASTS)}
-        made = {c: histogram(values[c], mask) for c in CONTRASTS}
-        own = min(presets.values(), key=lambda preset: histogram_distance(preset["FLAIR"], made["FLAIR"])[0])
+    for row, lesion in enumerate(lesions_of_subjects(subjects, SMALLEST)):
+        values = dict(zip(CONTRASTS, lesion.unit, strict=True))
+        made = {c: histogram(values[c], lesion.mask) for c in CONTRASTS}
+        asked = [asked_at(one, lesion.unit, lesion.mask, lesion.tissue).whole for one in presets.values()]
+        own = min(asked, key=lambda one: histogram_distance(one["FLAIR"], made["FLAIR"])[0])
         for c in CONTRASTS:
-            seams[c][row] = seam(values[c], mask)
+            seams[c][row] = seam(values[c], lesion.mask)
             distances[c][row] = histogram_distance(own[c], made[c])[0]
     seam_range, distance_limit = pass_ranges(seams, distances)
     projection = gaussian_projection()

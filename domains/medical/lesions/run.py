@@ -20,6 +20,7 @@ from domains.medical.lesions.counting import Counting
 from domains.medical.lesions.model import WEIGHTS, LesionModel
 from domains.medical.lesions.operations import EXAMPLES, RESEARCH_USE, AddLesions
 from domains.medical.lesions.placement import lesions_of
+from domains.medical.lesions.presets import Preset, load_presets
 from domains.medical.lesions.quality import Reference
 from domains.medical.lesions.training_domain import DomainVerdict, compare
 from shared.errors import UserError
@@ -45,7 +46,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
         )
     progress(0, 1, "loading the network")
     model = load_model(settings.checkpoint)
-    texture = wanted_texture(settings, model, prepared.contrasts)
+    texture = wanted_texture(settings, prepared.contrasts)
     reference = Reference.load()
     with staged_folder(settings.out) as folder:
         variations, started = [], time.perf_counter()
@@ -139,12 +140,12 @@ def load_model(path: str | None) -> LesionModel:
     return LesionModel.from_pretrained(path or WEIGHTS)
 
 
-def wanted_texture(settings: AddLesions, model: LesionModel, contrasts: tuple[str, ...]) -> Texture:
-    """The histograms asked for: a preset of the card, or the user's file."""
+def wanted_texture(settings: AddLesions, contrasts: tuple[str, ...]) -> Texture | Preset:
+    """The texture asked for: a preset, or the histograms of the user's file."""
     preset = settings.texture.removeprefix("example:")
     if preset == settings.texture:
         return read_texture(settings.texture, contrasts)
-    return {name: np.asarray(model.card["presets"][preset][name], np.float32) for name in contrasts}
+    return load_presets()[preset]
 
 
 def _checkpoint(settings: AddLesions) -> Path:
@@ -219,7 +220,10 @@ def _summary(
                 "seed": one.seed,
                 "drawn_again": one.redraws,
                 "passed": all(row.passed for row in one.reports),
-                "asked": {name: [round(float(v), 5) for v in bins] for name, bins in one.texture.items()},
+                "asked": [
+                    {name: [round(float(v), 5) for v in bins] for name, bins in texture.items()}
+                    for texture in one.textures
+                ],
                 "lesions": [row.to_json() for row in one.reports],
             }
             for one in variations

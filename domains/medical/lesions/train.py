@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from domains.medical.lesions.conditioning import BINS, CONTRASTS
 from domains.medical.lesions.model import LEVELS, NETWORK, RECIPE, WEIGHTS, LesionModel, denoiser, lesion_gate
-from domains.medical.lesions.operations import PRESETS
-from domains.medical.lesions.patches import LESJAK, LesionPatches, Subject, ms_patients, phantoms, textures
+from domains.medical.lesions.patches import LESJAK, LesionPatches, Subject, ms_patients, phantoms
+from domains.medical.lesions.presets import SHIPPED as PRESETS_FILE
+from domains.medical.lesions.presets import load_presets
 from shared import checkpoints
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
@@ -61,7 +61,6 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     """Train, measure and write `out`/lesions.safetensors with its card; returns the path of the weights."""
     recipe = SIZES[size]
     subjects = prepared_subjects(out, recipe.phantoms)
-    presets = texture_presets(subjects)
     network = new_network()
     batches = LesionPatches(subjects, shares(subjects), recipe.edge, recipe.rows)
     settings = TrainSettings(
@@ -78,33 +77,26 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
         "licence": "CC-BY 4.0" if real else "Apache-2.0",
         "minutes": round(report.seconds / 60, 1),
         "steps": report.step,
-        "metrics": measure(network, presets, subjects),
+        "metrics": measure(network),
         "use": "Research use only. Not a medical device. Not for diagnosis or treatment.",
         "failures": "Seen lesions of two patients with multiple sclerosis and of phantoms only; 1 mm brain MR.",
-        "presets": {
-            name: {c: [round(float(v), 5) for v in bins] for c, bins in texture.items()}
-            for name, texture in presets.items()
-        },
     }
     path = out / WEIGHTS.name
     checkpoints.save(path, network, card)
     return path
 
 
-def measure(
-    network: nn.Module, presets: Mapping[str, Mapping[str, NDArray]], subjects: Sequence[Subject]
-) -> dict[str, dict[str, float]]:
+def measure(network: nn.Module) -> dict[str, dict[str, float]]:
     """Texture control on phantoms that were not trained on; floor: shuffled requests, ceiling: real lesions."""
-    from domains.medical.lesions.evaluate import ceiling, held_out_scans, texture_control
+    from domains.medical.lesions.evaluate import held_out_scans, texture_control
 
-    found = texture_control(LesionModel(network, {}, autocast=fast_dtype()), held_out_scans(4), presets, repeats=10)
-    real = [one for one in subjects if one.name in REAL_SHARE]
-    best = ceiling(textures(real)[0], presets) if real else 1.0
+    model = LesionModel(network, {}, autocast=fast_dtype())
+    found = texture_control(model, held_out_scans(4), load_presets(), repeats=10)
     return {
         "texture: made histogram nearest to the asked preset": {
             "value": round(found.nearest, 4),
             "floor": round(found.nearest_shuffled, 4),
-            "ceiling": round(best, 4),
+            "ceiling": json.loads(PRESETS_FILE.read_text(encoding="utf-8"))["ceiling"],
         },
         "texture: correlation of asked and made mean": {
             "value": round(found.correlation, 4),
@@ -150,26 +142,6 @@ def shares(subjects: Sequence[Subject]) -> list[float]:
     return [REAL_SHARE.get(one.name, rest / max(fakes, 1)) for one in subjects]
 
 
-def texture_presets(subjects: Sequence[Subject]) -> dict[str, dict[str, NDArray]]:
-    """Faint, typical and bright: one real lesion each, the most central of three clusters by FLAIR brightness.
-
-    Clusters and centres are those of cumulative histograms, whose distance is that of moving intensity; the centre of a
-    cluster is the lesion with the least total distance to the others, over all contrasts. Not the mean: a mean of many
-    lesions is wider than any of them, and a small lesion that is asked for it can only answer with grain.
-    """
-    from domains.medical.lesions.evaluate import kmeans
-
-    real = [one for one in subjects if one.name in REAL_SHARE] or list(subjects)
-    rows, _ = textures(real)
-    _, labels = kmeans(np.cumsum(rows[:, 0], axis=1), len(PRESETS))
-    centres = [_most_central(rows[labels == k]) for k in range(len(PRESETS))]
-    centres.sort(key=lambda centre: float((centre[0] * np.arange(BINS)).sum()))
-    return {
-        name: {c: centre[i] / centre[i].sum() for i, c in enumerate(CONTRASTS)}
-        for name, centre in zip(PRESETS, centres, strict=True)
-    }
-
-
 def reference(*, size: str = "cpu", minutes: float = 10.0, out: Path, resume: bool = False) -> Path:
     """`suite train medical/lesion-reference`: what the quality report compares with, from the same patients.
 
@@ -185,14 +157,6 @@ def reference(*, size: str = "cpu", minutes: float = 10.0, out: Path, resume: bo
             remedy="point it at the folder with medical/ms_brains",
         )
     return make_reference(folder, out)
-
-
-def _most_central(rows: NDArray) -> NDArray:
-    """Of (n, 3, 16) histograms the one with the least summed 1-Wasserstein distance to the others."""
-    cumulative = np.cumsum(rows, axis=2)
-    apart = np.abs(cumulative[:, None] - cumulative[None]).sum((2, 3))  # (n, n)
-    central: NDArray = rows[int(apart.sum(1).argmin())]
-    return central
 
 
 # ---------------------------------------------------------------------------------------------------------------- data

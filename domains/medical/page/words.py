@@ -23,10 +23,10 @@ both costs more calls of the network; 1 repeat means no jumps.
 
 **Texture.** The grey values of a lesion are asked for as a histogram: which share of its voxels has which brightness,
 measured on a scale of the scan itself (0 is the median of the brain). *Faint*, *typical* and *bright* are each one real
-lesion. *Texture guidance* moves the values of the new lesion, in their order, towards that histogram while the noise
-falls: 0 leaves them as the network makes them, 1 meets the histogram of the first contrast exactly and those of the
-others to half of what real lesions differ by. It costs no call. The quality table says how far the made histogram lies
-from the one asked for.
+lesion: how far its edge and its core stood out from the tissue around it, set upon the tissue around yours. *Texture
+guidance* moves the values of the new lesion, in their order, towards those histograms while the noise falls: 0 leaves
+them as the network makes them, 1 meets them exactly. It costs no call. The quality table says how far the made
+histogram lies from the one asked for.
 
 **Quality.** Three figures for every lesion, each beside the range that real lesions span: the step of the grey values
 across its edge (too strong a step is a visible seam, too weak a lesion melts away), the distance of its histogram from
