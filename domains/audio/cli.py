@@ -6,9 +6,10 @@ import click
 
 from domains.audio.compose.operations import COMPOSE
 from domains.audio.operations import EXTRACT, OPERATIONS, PREVIEW
+from domains.audio.score.operations import GENERATE
 from shared.front.command import Lazy, command, group
 
-__all__ = ["COMPOSE_COMMAND", "EXTRACT_COMMAND", "OPERATIONS", "PREVIEW_COMMAND", "app"]
+__all__ = ["COMPOSE_COMMAND", "EXTRACT_COMMAND", "GENERATE_COMMAND", "OPERATIONS", "PREVIEW_COMMAND", "app"]
 
 
 class FileFirst(click.Command):
@@ -27,12 +28,14 @@ EXTRACT_COMMAND = FileFirst(
     help=f"{EXTRACT.help} The file may stand first, without --audio.",
 )
 COMPOSE_COMMAND = command(COMPOSE)
+GENERATE_COMMAND = command(GENERATE)
 PREVIEW_COMMAND = command(PREVIEW)
 
 app = group(
     "audio",
     "Music that follows melody, dynamics and rhythm.",
     {
+        "generate": Lazy("domains.audio.cli:GENERATE_COMMAND", GENERATE.help),
         "extract": Lazy("domains.audio.cli:EXTRACT_COMMAND", EXTRACT.help),
         "compose": Lazy("domains.audio.cli:COMPOSE_COMMAND", COMPOSE.help),
         "preview": Lazy("domains.audio.cli:PREVIEW_COMMAND", PREVIEW.help),

@@ -37,7 +37,7 @@ NO_CHORD: Final = "N"
 LOUDEST_NOTE: Final = -12.0  # dB that velocity 127 stands for in a foreign file
 DRUMS: Final = 9  # the channel of percussion
 _OURS: Final = "diffusion-suite "
-_MELODIC: Final = re.compile(r"melod|lead|voc|voice|sing|solo", re.IGNORECASE)
+MELODIC: Final = re.compile(r"melod|lead|voc|voice|sing|solo", re.IGNORECASE)
 _MAJOR: Final = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _MINOR: Final = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 _OTHERS: Final = {"C#": 1, "Gb": 6, "Cb": 11, "D#m": 3, "A#m": 10, "Abm": 8}  # the same keys, written otherwise
@@ -328,7 +328,7 @@ def _melody(tracks: Sequence[Track], ours: dict[str, Any] | None) -> Track | Non
     if ours is not None:
         return next((track for track in tracks if track.name == MELODY), None) if ours.get("melody") else None
     tonal = [track for track in tracks if not track.drums and track.notes]
-    named = [track for track in tonal if _MELODIC.search(track.name)]
+    named = [track for track in tonal if MELODIC.search(track.name)]
     return max(
         named or tonal, key=lambda track: sum(note.pitch for note in track.notes) / len(track.notes), default=None
     )

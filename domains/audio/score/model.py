@@ -1,13 +1,20 @@
 """The score model: a piano roll of some bars from genre, mood, tempo and the controls that bind.
 
-A transformer over time, a beat a token (DiT, Peebles and Xie 2023), preconditioned as in Karras et al. 2022 on the path
-of a rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t n; bits are written as -1 and 1 (analog bits, Chen et al.
-2023). Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
+A transformer over time, a quarter note a token (DiT, Peebles and Xie 2023), on the path of a rectified flow (Liu et
+al. 2023), x_t = (1 - t) x0 + t n; bits are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0, since a
+token of 256 numbers cannot carry the noise of the 1056 that it stands for (Li and He 2025), and it says it as a
+correction of what each entry says for itself (see `Evidence`).
+Bars that are written already stand in the state without noise, and a channel says where (see `Written`).
+Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,36 +25,68 @@ from torch import Tensor, nn
 from domains.audio.compose.score import Notes
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll, wishes
-from shared.denoiser import Denoiser, edm_head
+from shared import checkpoints
+from shared.denoiser import Denoiser, x0_head
 from shared.errors import UserError
 from shared.grid import Grid, own_times
 from shared.guidance.classifier_free import ClassifierFree
+from shared.guidance.known_region import KnownRegion
 from shared.networks.dit import DiTConfig
 from shared.noise import PerSample
 from shared.process import Process, flow
-from shared.run import Observer, RunState, Step, Transition
+from shared.run import Guidance, Observer, Own, RunState, Step, Transition
 from shared.sample import sample
 from shared.samplers.named import named
 
 RECIPE: Final = "audio/score"
+WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "score.safetensors"
 STEPS_OF_CLIP: Final = 64  # sixteenths: four bars of 4/4
-DATA_STD: Final = 1.0  # root mean square of a roll
 NOISIEST: Final = 0.999
 TEMPO_MIDDLE, TEMPO_SPAN = 4.7, 0.3  # log of quarter notes a minute: mean and deviation over the genres
 
+ONSETS: Final = 0.02  # share of the entries of a roll that are notes
+NOTE: Final = 2.0  # how far a note is from silence
+
 NETWORK: Final = DiTConfig(
     dims=1,
-    in_channels=roll.CHANNELS,
+    in_channels=2 * roll.CHANNELS,
     out_channels=roll.CHANNELS,
     width=256,
     layers=5,  # six are more than a checkpoint may hold
     heads=4,
     patch=4,
     base=100.0,
-    vectors={"tempo": 2},
+    vectors={"tempo": 2, "key": 24},
     classes={"genre": len(GENRES), "mood": len(MOODS)},
-    images={"wishes": wishes.CHANNELS},
+    images={"wishes": wishes.CHANNELS, "written": 1},
 )
+
+
+@cache
+def from_pretrained(path: Path = WEIGHTS) -> nn.Module:
+    """The shipped network, loaded once a process; raises UserError when the file is absent or damaged."""
+    return checkpoints.load(path, recipe=RECIPE)[0]
+
+
+class Evidence(nn.Module):
+    """x0 = d + network((d, x)): the network corrects d, the posterior mean of an entry that is alone in the world.
+
+    An entry of the state u = a b + t n, b = 0 or NOTE, has log-odds l = logit ONSETS + NOTE a (u - NOTE a / 2) / t^2
+    of being a note, and d = NOTE sigmoid(l). Silence is 0 here, so that an empty roll costs the network nothing. Where
+    the roll is written already, d is what is written.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        t = time.clamp(1e-3, 1)[:, None, None]
+        odds = math.log(ONSETS / (1 - ONSETS)) + NOTE * (1 - t) * (x - NOTE * (1 - t) / 2) / t.square()
+        d = torch.where(cond["written"] > 0, x, NOTE * torch.sigmoid(odds))
+        scaled = x / (t.square() + NOTE**2 * ONSETS * (1 - t).square()).sqrt()
+        said: Tensor = self.network(torch.cat([d, scaled], dim=1), time, cond)
+        return d + said
 
 
 def process() -> Process:
@@ -56,18 +95,23 @@ def process() -> Process:
 
 
 def denoiser(network: nn.Module, *, cond: dict[str, Tensor] | None = None) -> Denoiser:
-    """The network as the core sees it; the null condition keeps controls and tempo and forgets genre and mood."""
+    """The network as the core sees it, silence at 0 (see `shifted`); its null forgets genre and mood alone."""
     null = None
     if cond is not None:
         null = {
             name: torch.full_like(value, -1) if name in ("genre", "mood") else value for name, value in cond.items()
         }
-    return Denoiser(network, process(), edm_head(DATA_STD), null=null)
+    return Denoiser(Evidence(network), process(), x0_head(), null=null)
 
 
-def route(steps: int) -> Grid:
-    """Equal steps of the clock from noise to score."""
-    return own_times(process(), torch.linspace(NOISIEST, 0, steps + 1, dtype=torch.float64))
+def shifted(rolls: Tensor) -> Tensor:
+    """Rolls with silence at 0 in place of roll.SILENT."""
+    return rolls - roll.SILENT
+
+
+def route(steps: int, noisiest: float = NOISIEST) -> Grid:
+    """Equal steps of the clock from noise, or from a roll that is noised so far, to a score."""
+    return own_times(process(), torch.linspace(noisiest, 0, steps + 1, dtype=torch.float64))
 
 
 def tempo_vector(bpm: float, swing: float) -> tuple[float, float]:
@@ -75,7 +119,53 @@ def tempo_vector(bpm: float, swing: float) -> tuple[float, float]:
     return (float(np.log(bpm)) - TEMPO_MIDDLE) / TEMPO_SPAN, (swing - 0.5) * 10
 
 
-def generate(
+def key_vector(scale: Collection[int], tonic: int) -> NDArray[np.float32]:
+    """What the network is told of a key: its pitch classes (12) and its tonic (12)."""
+    out = np.zeros(24, np.float32)
+    out[list(scale)] = 1
+    out[12 + tonic] = 1
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Written(Guidance):
+    """What is written stays in the state as it is, without noise: known (B, CHANNELS, T), where (B, 1, T) bool.
+
+    The network is trained to read it so; a known region that is noised along (RePaint) would tell it less.
+    """
+
+    known: Tensor
+    where: Tensor
+
+    voids = frozenset({"reversible"})
+
+    def after(self, x: Tensor, step: Step, tr: Transition | None, own: Own) -> tuple[Tensor, Own]:
+        return torch.where(self.where, self.known, x), own
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What a run does not start from scratch.
+
+    written (B, CHANNELS, sixteenths) a roll, of which the sixteenths `where` (sixteenths,) bool are kept exactly
+    silent  (CHANNELS, sixteenths) bool: no note may be there
+    start   a roll to stay near to: noised up to `change` of the way, 0 to 1, and taken from there; None: from noise
+    """
+
+    written: NDArray | None = None
+    where: NDArray | None = None
+    silent: NDArray | None = None
+    start: NDArray | None = None
+    change: float = 1.0
+
+    def grid(self, steps: int) -> Grid:
+        """The steps that are left from where the run begins."""
+        if self.start is None:
+            return route(steps)
+        return route(max(2, round(steps * self.change)), NOISIEST * self.change)
+
+
+def rolls(
     network: nn.Module,
     asked: NDArray,
     *,
@@ -83,40 +173,70 @@ def generate(
     genre: Sequence[str | None],
     mood: Sequence[str | None],
     seeds: Sequence[int],
+    key: NDArray | None = None,
     steps: int = 20,
     guidance: float = 3.0,
+    ground: Ground | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Notes]:
-    """One piece a row.
+) -> NDArray:
+    """One piece a row, as a roll (B, CHANNELS, sixteenths) of real numbers; above 0 is a note.
 
     asked    (B, CHANNELS of wishes, sixteenths) from `wishes.joined`
     tempo    (quarter notes a minute, swing) a row;  genre, mood   words of controls/tags.py, None for any
-    guidance of genre and mood, 1 is plain;  progress   called with (steps done, steps); may raise to cancel
+    key      (24,) of `key_vector` for all rows, None for any
+    guidance of genre and mood, 1 is plain;  progress   called with (calls done, calls); may raise to cancel
     Raises UserError for rows that do not fit one another.
     """
-    rows = len(asked)
+    rows, ground = len(asked), ground or Ground()
     if not rows == len(tempo) == len(genre) == len(mood) == len(seeds):
         raise UserError(f"{rows} rows of controls, {len(seeds)} seeds", where="score", remedy="give one of each a row")
+    if ground.start is not None and ground.change == 0:
+        return ground.start.copy()
     cond: dict[str, Any] = {
         "wishes": torch.from_numpy(np.ascontiguousarray(asked, np.float32)),
         "tempo": torch.tensor([tempo_vector(*pair) for pair in tempo]),
         "genre": torch.tensor([-1 if word is None else GENRES.index(word) for word in genre]),
         "mood": torch.tensor([-1 if word is None else MOODS.index(word) for word in mood]),
+        "key": torch.full((rows, 24), torch.nan) if key is None else torch.from_numpy(key).expand(rows, 24),
+        "written": torch.zeros(rows, 1, asked.shape[-1]),
     }
+    grid, noise = ground.grid(steps), PerSample(tuple(seeds))
+    guidances: list[Guidance] = [ClassifierFree(guidance)]
+    if ground.silent is not None and ground.silent.any():
+        guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy())[None]))
+    if ground.written is not None and ground.where is not None and ground.where.any():
+        where = torch.from_numpy(ground.where.copy()).expand(rows, 1, -1)
+        guidances.append(Written(_tensor(ground.written), where))
+        cond["written"] = where.float()
+    shape, x = (rows, roll.CHANNELS, asked.shape[-1]), None
+    if ground.start is not None:
+        near = _tensor(ground.start)
+        x = process().join(near, noise.draw(0, near, "prior"), grid.points[0])
 
     def watch(state: RunState, step: Step, tr: Transition | None) -> None:
         if tr is not None and progress is not None:
-            progress(step.k, steps)
+            progress(step.k, len(grid.route) - 1)
 
     observers: list[Observer] = [watch]
     run = sample(
         denoiser(network, cond=cond),
         named("dpmpp_2m"),
-        route(steps),
-        noise=PerSample(tuple(seeds)),
-        shape=(rows, roll.CHANNELS, asked.shape[-1]),
+        grid,
+        noise=noise,
+        x=x,
+        shape=shape,
         cond=cond,
-        guidance=[ClassifierFree(guidance)],
+        guidance=guidances,
         observers=observers,
     )
-    return [roll.decode(x) for x in run.x.numpy()]
+    made: NDArray = run.x.numpy() + roll.SILENT
+    return made
+
+
+def _tensor(values: NDArray) -> Tensor:
+    return shifted(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
+
+
+def generate(network: nn.Module, asked: NDArray, **options: Any) -> list[Notes]:
+    """The notes of `rolls`, whose arguments it takes."""
+    return [roll.decode(x) for x in rolls(network, asked, **options)]

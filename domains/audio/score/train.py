@@ -16,13 +16,23 @@ from domains.audio.compose.composer import Split, compose
 from domains.audio.compose.score import Score
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll, wishes
-from domains.audio.score.model import NETWORK, RECIPE, STEPS_OF_CLIP, denoiser, generate, tempo_vector
+from domains.audio.score.model import (
+    NETWORK,
+    RECIPE,
+    STEPS_OF_CLIP,
+    denoiser,
+    generate,
+    key_vector,
+    shifted,
+    tempo_vector,
+)
 from shared import checkpoints
+from shared.denoiser import Query
 from shared.networks.dit import DiT, DiTConfig
 from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
-from shared.training.objectives import denoising
+from shared.training.objectives import uniform_times
 
 DATA: Final = {
     "name": "music composed by rule during training (domains/audio/compose)",
@@ -30,8 +40,11 @@ DATA: Final = {
     "attribution": "this project",
 }
 NO_TAG: Final = 0.1  # chance that genre, and that mood, is not told, for classifier-free guidance
-CROPS: Final = 4  # rows cut from one piece
+NO_KEY: Final = 0.5  # chance that the key is not told
+WRITTEN: Final = 0.4  # chance that all but a hole is written already, as it is where a piece goes on or is mended
+CROPS: Final = 8  # rows cut from one piece
 MEASURED: Final = 48  # pieces of the test split in the card
+CONDITIONS: Final = ("wishes", "tempo", "genre", "mood", "key", "written")
 MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\."  # trained by Muon
 
 
@@ -93,7 +106,7 @@ def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
 
 @dataclass(frozen=True)
 class ScoreBatches:
-    """Batches for training, `batches(step)`: x0 (B, CHANNELS, 64), wishes, tempo (B, 2), genre and mood (B,)."""
+    """Batches for training, `batches(step)`: x0 (B, CHANNELS, 64), and the conditions of the network."""
 
     rows: int
     seed: int = 0
@@ -101,7 +114,7 @@ class ScoreBatches:
 
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, 3))
-        rolls, asked, tempo, tags = [], [], [], []
+        rolls, asked, tempo, tags, keys, written = [], [], [], [], [], []
         for row in range(self.rows):
             score, first = excerpt(self.seed, step * -(-self.rows // CROPS) + row // CROPS, self.split, rng)
             rolls.append(roll.encode(score.notes, first, STEPS_OF_CLIP))
@@ -109,14 +122,30 @@ class ScoreBatches:
             asked.append(wishes.joined(wishes.wishes(score, first, STEPS_OF_CLIP), bound))
             tempo.append(tempo_vector(float(score.tempo.bpm[0]), score.swing[0]))
             tags.append((GENRES.index(score.genre), MOODS.index(score.mood)))
+            keys.append(key_vector(score.scale, score.tonic) * (np.nan if rng.random() < NO_KEY else 1))
+            written.append(draw_written(rng))
         told = np.where(rng.random((self.rows, 2)) < NO_TAG, -1, np.array(tags))
         return {
             "x0": torch.from_numpy(np.stack(rolls)),
             "wishes": torch.from_numpy(np.stack(asked)),
             "tempo": torch.tensor(tempo),
+            "key": torch.from_numpy(np.stack(keys).astype(np.float32)),
+            "written": torch.from_numpy(np.stack(written)[:, None]),
             "genre": torch.from_numpy(told[:, 0].copy()),
             "mood": torch.from_numpy(told[:, 1].copy()),
         }
+
+
+def draw_written(rng: np.random.Generator) -> NDArray[np.float32]:
+    """1 where a clip is written already (64,): nowhere, or outside of a hole of a quarter of the clip or more, which
+    as often as not reaches to the end."""
+    out = np.zeros(STEPS_OF_CLIP, np.float32)
+    if rng.random() < WRITTEN:
+        start = int(rng.integers(0, 3 * STEPS_OF_CLIP // 4))
+        end = int(rng.integers(start + STEPS_OF_CLIP // 4, STEPS_OF_CLIP + 1))
+        out[:] = 1
+        out[start : STEPS_OF_CLIP if rng.random() < 0.5 else end] = 0
+    return out
 
 
 @lru_cache(maxsize=2)
@@ -132,9 +161,16 @@ def excerpt(seed: int, index: int, split: Split, rng: np.random.Generator) -> tu
 
 
 def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Squared error of what the network says, of unit size at every level: (B,)."""
-    cond = {name: batch[name] for name in ("wishes", "tempo", "genre", "mood")}
-    return denoising(denoiser(network), batch["x0"], generator, cond=cond)
+    """Squared error of x0, of what is not written yet: (B,)."""
+    x0, written = shifted(batch["x0"]), batch["written"] > 0
+    says = denoiser(network)
+    at = says.process.at(uniform_times(says.process, len(x0), generator))
+    noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0.device)
+    x = torch.where(written, x0, says.process.join(x0, noise, at))
+    cond = {name: batch[name] for name in CONDITIONS}
+    error = (says.predict(x, at, {"main": Query(cond)})["main"].x0 - x0).square().mean(1, keepdim=True)
+    free = (~written).float()
+    return (error * free).sum((1, 2)) / free.sum((1, 2))
 
 
 def measured(network: nn.Module, count: int = MEASURED) -> dict[str, Any]:

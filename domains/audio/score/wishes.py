@@ -11,13 +11,14 @@ it, and half of the time each that is left is cleared in a span of its own. The 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domains.audio.compose.score import STEP, Score
-from domains.audio.controls.chords import QUALITIES
+from domains.audio.controls.chords import QUALITIES, Chord
 
 KINDS: Final = ("melody", "dynamics", "chords", "drums")
 WIDTHS: Final = {"melody": 12, "dynamics": 1, "chords": 12 + len(QUALITIES), "drums": 3}
@@ -48,6 +49,43 @@ def wishes(score: Score, first: int, steps: int) -> dict[str, NDArray]:
             out["drums"][DRUMS[int(key)], at] = 1
     beats = np.stack([np.isclose(place % score.beat, 0), np.isclose(place % score.bar, 0)]).astype(np.float32)
     return {**out, "beats": beats}
+
+
+Line = tuple[int, int, int]  # first sixteenth, the one after the last, pitch
+
+
+def of_lines(
+    steps: int,
+    *,
+    melody: Iterable[Line] = (),
+    levels: NDArray | None = None,
+    chords: Sequence[Chord | None] = (),
+    strokes: Iterable[tuple[int, int]] = (),
+    beats: Iterable[int] = (),
+    downbeats: Iterable[int] = (),
+) -> dict[str, NDArray]:
+    """The same of what a user asks, already on the grid: channels by kind, (channels, steps), and beats.
+
+    levels (steps,) dB below full velocity;  chords  one a sixteenth;  strokes  (sixteenth, key of the percussion map)
+    What lies outside of 0 .. steps - 1 is left out.
+    """
+    out = {kind: np.zeros((width, steps), np.float32) for kind, width in WIDTHS.items()}
+    for first, last, pitch in melody:
+        out["melody"][:, max(first, 0) : max(last, 0)] = 0
+        out["melody"][pitch % 12, max(first, 0) : max(last, 0)] = 1
+    if levels is not None:
+        out["dynamics"][0] = (levels - MIDDLE) / SPAN
+    names = list(QUALITIES)
+    for step, chord in enumerate(chords):
+        if chord is not None:
+            out["chords"][[chord.root, 12 + names.index(chord.quality)], step] = 1
+    for step, key in strokes:
+        if 0 <= step < steps and key in DRUMS:
+            out["drums"][DRUMS[key], step] = 1
+    out["beats"] = np.zeros((2, steps), np.float32)
+    for row, places in enumerate((beats, downbeats)):
+        out["beats"][row, [place for place in places if 0 <= place < steps]] = 1
+    return out
 
 
 def joined(asked: dict[str, NDArray], bound: NDArray) -> NDArray:

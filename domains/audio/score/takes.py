@@ -1,0 +1,175 @@
+"""Takes: playing them, judging them, and the files that a run leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.audio.controls.controls import Controls
+from domains.audio.controls.frames import HOP, RATE
+from domains.audio.controls.json_form import to_json
+from domains.audio.controls.midi import to_midi
+from domains.audio.controls.notes import Note, Track
+from domains.audio.evaluate import ClipScores
+from domains.audio.export import write_sound
+from domains.audio.loudness import loudness, true_peak
+from domains.audio.score.arrange import Band
+from domains.audio.score.judge import obtained
+from domains.audio.score.operations import Playing
+from domains.audio.score.perform import Sound, perform
+from shared.front.atomic import write_atomic
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """One answer: who it is, what it plays and how well it follows.
+
+    melody   the melody's notes;  levels (T,) dB a frame of the paper;  wave (n, 2) float32
+    kept     the scores of its notes;  said  what the extractors hear in its sound, None when nobody listened
+    scores   of its sound against what was asked, None likewise
+    """
+
+    number: int
+    seed: int
+    genre: str
+    tracks: tuple[Track, ...]
+    sound: Sound
+    kept: Mapping[str, float | None]
+    scores: ClipScores | None
+    said: Controls | None
+
+    @property
+    def melody(self) -> tuple[Note, ...]:
+        return tuple(note for track in self.tracks if track.name == "melody" for note in track.notes)
+
+    @property
+    def levels(self) -> NDArray[np.float64]:
+        return self.sound.levels
+
+    @property
+    def wave(self) -> NDArray[np.float32]:
+        return self.sound.wave
+
+    @property
+    def rate(self) -> int:
+        return self.sound.rate
+
+
+def played(
+    number: int,
+    seed: int,
+    genre: str,
+    tracks: tuple[Track, ...],
+    band: Band,
+    controls: Controls,
+    kept: Mapping[str, float | None],
+    settings: Playing,
+    *,
+    loop: bool = False,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Take:
+    """Play a take, and listen to it where the settings say so."""
+    tell(f"playing take {number}")
+    sound = perform(tracks, band, controls, int(settings.rate), loop=loop, stems=settings.stems)
+    scores = said = None
+    if settings.listen:
+        tell(f"listening to take {number}")
+        scores, said = listened(controls, sound.heard)
+    return Take(number, seed, genre, tracks, sound, kept, scores, said)
+
+
+def listened(controls: Controls, heard: NDArray[np.float32]) -> tuple[ClipScores | None, Controls | None]:
+    """What the extractors hear in a wave at 22 050 Hz, with no hint, and its scores; nothing in silence."""
+    from domains.audio.evaluate import Heard, score
+    from domains.audio.extract.extract import extract
+
+    if not np.any(heard):
+        return None, None
+    found, nothing = extract(heard), np.zeros(0)
+    beat = found.rhythm
+    beats, downbeats = (nothing, nothing) if beat is None else (beat.beats, beat.downbeats)
+    return score(controls, Heard(found.melody, found.levels, beats, downbeats, found.onsets)), found.controls
+
+
+def row(take: Take, controls: Controls, files: Mapping[str, Any]) -> dict[str, Any]:
+    """A take in the report: plain JSON."""
+    scores = None
+    if take.scores is not None:
+        one = take.scores
+        scores = {
+            "melody": _round(one.melody),
+            "dynamics_r": _round(one.dynamics_micro),
+            "level_error_db2": _round(one.level_error),
+            "beat_f1": _round(one.beat),
+            "downbeat_f1": _round(one.downbeat),
+            "in_key": _round(one.in_key),
+        }
+    peak, lufs = true_peak(take.wave), loudness(take.wave, take.rate)
+    return {
+        "take": take.number,
+        "seed": take.seed,
+        "genre": take.genre,
+        **files,
+        "strokes": {track.name: len(track.notes) for track in take.tracks},
+        "scores": {"notes": {name: _round(value) for name, value in take.kept.items()}, "sound": scores},
+        "peak_dbtp": _round(peak if np.isfinite(peak) else None),
+        "lufs": _round(lufs),
+        "gain_db": _round(take.sound.gain),
+    }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def write_takes(
+    folder: Path,
+    takes: Sequence[Take],
+    controls: Controls,
+    record: Mapping[str, Any],
+    settings: Playing,
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Sound, MIDI, stems and obtained controls of every take; (file names, the takes first, and rows of the report)."""
+    waves, scores, stems, found, rows = [], [], [], [], []
+    for take in takes:
+        name, ending = f"take_{take.number}", settings.format
+        own = {**record, "take": {"number": take.number, "seed": take.seed}}
+        waves.append(_sound(folder, f"{name}.{ending}", take.wave, take.rate, settings, own))
+        scores.append(f"{name}.mid")
+        write_atomic(folder / scores[-1], to_midi(replace_melody(controls), take.tracks))
+        parts = {part: f"{name}.{part}.{ending}" for part in take.sound.stems}
+        for part, wave in take.sound.stems.items():
+            stems.append(_sound(folder, parts[part], wave, take.rate, settings, {**own, "stem": part}))
+        found.append(f"{name}.obtained.json")
+        write_atomic(folder / found[-1], json.dumps(_obtained(take, controls), allow_nan=False))
+        rows.append(row(take, controls, {"file": waves[-1], "midi": scores[-1], "stems": parts}))
+    return [*waves, *scores, *stems, *found], rows
+
+
+def replace_melody(controls: Controls) -> Controls:
+    """The controls as they stand in a take's MIDI file, whose melody is the one that plays."""
+    from dataclasses import replace
+
+    return replace(controls, melody=None)
+
+
+def _sound(folder: Path, name: str, wave: NDArray, rate: int, settings: Playing, record: Mapping[str, Any]) -> str:
+    write_sound(folder / name, wave, rate, out_rate=rate, bits=settings.bits, sidecar=record)
+    return name
+
+
+def _obtained(take: Take, controls: Controls) -> dict[str, Any]:
+    assert controls.grid is not None
+    notes = obtained(take.tracks, take.levels, controls.length, controls.grid)
+    return {
+        "notes": to_json(notes),
+        "sound": None if take.said is None else to_json(take.said),
+        "tracks": [asdict(track) for track in take.tracks],
+        "levels": {"rate": RATE / HOP, "db": [round(value, 2) for value in take.levels.tolist()]},
+    }
