@@ -225,7 +225,7 @@ class DiTHost(Host):
     """Our transformer: block.K, whose tokens are the patches of x and then the words."""
 
     network: DiT
-    flat = ("time.*", "vectors.*", "text.*", "pooled", "modulation", "*.modulation")
+    flat = ("time.*", "vectors.*", "text.*", "pooled", "modulation", "*.modulation", "*.film")
 
     def places(self) -> list[Site]:
         width = self.network.config.width

@@ -62,6 +62,12 @@ def everything() -> tuple[DiT, dict[str, torch.Tensor]]:
     return network, cond
 
 
+def both_ways() -> tuple[DiT, dict[str, torch.Tensor]]:
+    """A network with a way at x's own resolution beside its tokens, and a full condition for two rows of (1, 4, 6)."""
+    network = stirred(make(patch=(2, 3), local=4, images={"edge": 2}, text=TEXT))
+    return network, {"edge": torch.rand(2, 2, 4, 6), "text": torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])}
+
+
 def rows(cond: dict[str, torch.Tensor], index: list[int]) -> dict[str, torch.Tensor]:
     return {name: value[index] for name, value in cond.items()}
 
@@ -91,6 +97,29 @@ def test_a_patch_reads_and_writes_its_own_place():
     moved[0, 0, 1, 2] += 1
     changed = (network(moved, torch.zeros(1), {}) - network(x, torch.zeros(1), {}))[0, 0].abs() > 1e-6
     assert changed.tolist() == [[False] * 4, [False, False, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("dims", "sizes", "patch"), [(1, (6,), 2), (2, (4, 6), (1, 3)), (3, (2, 4, 4), (1, 2, 2)), (3, (2, 2, 2), 1)]
+)
+def test_the_local_way_keeps_the_size_and_reads_across_the_borders_of_patches(dims, sizes, patch):
+    network = stirred(make(dims, in_channels=2, out_channels=3, patch=patch, local=4, heads=3, layers=0))
+    x, at = torch.randn(2, 2, *sizes), (slice(None), slice(None), *(size // 2 for size in sizes))
+    moved = x.clone()
+    moved[at] += 1
+    out, other = (network(value, torch.rand(2), {}) for value in (x, moved))
+    assert out.shape == (2, 3, *sizes) and out.is_contiguous()
+    beside = (slice(None), slice(None), *(size // 2 - 1 for size in sizes))
+    assert (other - out)[beside].abs().max() > 1e-4
+
+
+def test_the_local_way_can_join_a_network_that_is_trained_without_changing_what_it_says():
+    options = {"patch": 2, "text": TEXT, "images": {"edge": 1}}
+    plain, wide = stirred(make(**options)), make(**options, local=8)
+    missing, unexpected = wide.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("local.") for name in missing)
+    x, t, text = torch.randn(2, 1, 4, 4), torch.rand(2), {"text": torch.tensor([[1, 2], [3, 4]])}
+    assert torch.equal(wide(x, t, text), plain(x, t, text))
 
 
 def test_a_set_has_no_order():
@@ -246,15 +275,17 @@ def test_a_condition_with_a_hole_is_not_taken_for_a_missing_one():
 
 
 def test_a_fresh_network_says_zero_and_its_blocks_are_the_identity():
-    network = make(patch=2, text=TEXT)
-    x = torch.randn(2, 1, 4, 4)
-    assert torch.equal(network(x, torch.rand(2), {"text": torch.ones(2, 3, dtype=torch.int64)}), torch.zeros_like(x))
+    for local in (None, 4):
+        network = make(patch=2, text=TEXT, local=local)
+        x, said = torch.randn(2, 1, 4, 4), {"text": torch.ones(2, 3, dtype=torch.int64)}
+        assert torch.equal(network(x, torch.rand(2), said), torch.zeros_like(x))
     tokens, embedding = torch.randn(2, 7, 24), torch.randn(2, 24)
     assert torch.equal(network.blocks[0](tokens, embedding), tokens)
 
 
-def test_gradients_reach_every_parameter_once_the_zeros_have_moved():
-    network, cond = everything()
+@pytest.mark.parametrize("kind", [everything, both_ways])
+def test_gradients_reach_every_parameter_once_the_zeros_have_moved(kind):
+    network, cond = kind()
     null = network.null(torch.zeros(2, 1, 4, 6))
     mixed = {name: torch.stack([cond[name][0], null[name][1]]) for name in cond}
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
@@ -311,11 +342,12 @@ def test_the_time_stays_float32_when_the_weights_are_bfloat16():
     assert not torch.equal(network(x, torch.tensor([998.0]), {}), network(x, torch.tensor([999.0]), {}))
 
 
+@pytest.mark.parametrize("kind", [everything, both_ways])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_it_compiles_whole_and_once_with_gradients_and_once_without(backend):
+def test_it_compiles_whole_and_once_with_gradients_and_once_without(backend, kind):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    network, cond = everything()
+    network, cond = kind()
     fast = torch.compile(network, backend=backend, fullgraph=True)
     x, t = torch.randn(2, 1, 4, 6), torch.rand(2)
     for seed in range(3):  # other values and other rows that are null, the same graphs
@@ -340,10 +372,14 @@ def test_the_names_of_the_sites_are_stable_and_complete():
     assert list(network.sites()) == names
     linears = [name for name, site in network.sites().items() if isinstance(site, nn.Linear)]
     assert len(linears) == 2 + 2 * 6
+    local = list(make(patch=2, local=4).sites())
+    ends = ["local.enter", "local.read"], ["local.write", "local.block", "local.leave"]
+    assert local == [names[0], *ends[0], *names[1:], *ends[1]]
 
 
-def test_every_site_is_passed_in_the_order_of_its_name():
-    network = stirred(make(patch=2, text=TEXT))
+@pytest.mark.parametrize("local", [None, 4])
+def test_every_site_is_passed_in_the_order_of_its_name(local):
+    network = stirred(make(patch=2, text=TEXT, local=local))
     passed: list[str] = []
     for name, site in network.sites().items():
         site.register_forward_pre_hook(lambda *_, name=name: passed.append(name))
@@ -369,8 +405,13 @@ def test_a_checkpoint_brings_network_and_card_back(tmp_path):
 
 
 def test_a_configuration_survives_json():
-    for network in (everything()[0], make(positions="learned", size=(4, 4))):
+    for network in (everything()[0], both_ways()[0], make(positions="learned", size=(4, 4))):
         assert DiTConfig(**json.loads(json.dumps(asdict(network.config)))) == network.config
+
+
+def test_a_configuration_from_before_the_local_way_is_a_network_without_it():
+    older = {name: value for name, value in asdict(make().config).items() if name != "local"}
+    assert DiTConfig(**older) == make().config and make().config.local is None
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -389,6 +430,9 @@ def test_a_configuration_survives_json():
         ({"positions": "learned"}, "size: positions 'learned' with size None"),
         ({"size": (4, 4)}, r"size: positions 'rotary' with size \(4, 4\)"),
         ({"positions": "learned", "size": (4, 5), "patch": 2}, r"size: \(4, 5\) is not divisible by \(2, 2\)"),
+        ({"local": 0}, "local: 0 channels with positions 'rotary'"),
+        ({"local": 4, "positions": "none"}, "local: 4 channels with positions 'none'"),
+        ({"local": 4, "present": "there"}, "local: 4 channels .* and present 'there'; .* every entry is there"),
         ({"vectors": {"text": 3}, "text": {"vocabulary": 5, "length": 3}}, r"\['text'\] are declared twice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Six tiny networks with a host, a call for each, and adapters to attach: what the contract tests run over.
+"""Seven tiny networks with a host, a call for each, and adapters to attach: what the contract tests run over.
 
 Every parameter is stirred: zero-initialised layers would hide an adapter that is wired to the wrong place.
 """
@@ -88,12 +88,17 @@ def unet() -> Backbone:
     return Backbone("unet", stirred(UNet(config)), tensors, {}, (8, 8), _ours)
 
 
-def dit() -> Backbone:
+def dit(name: str = "dit", local: int | None = None) -> Backbone:
     text = TextConfig(vocabulary=10, length=WORDS, layers=1, heads=2)
-    config = DiTConfig(2, 3, 3, width=32, layers=3, heads=2, patch=2, text=text)
+    config = DiTConfig(2, 3, 3, width=32, layers=3, heads=2, patch=2, local=local, text=text)
     words = torch.tensor([[1, 2, 3], [4, 5, 0]])
     tensors = {"x": drawn(ROWS, 3, 8, 8), "time": torch.tensor([0.3, 0.8]), "text": words}
-    return Backbone("dit", stirred(DiT(config)), tensors, {}, (8, 8), _ours)
+    return Backbone(name, stirred(DiT(config)), tensors, {}, (8, 8), _ours)
+
+
+def dit_local() -> Backbone:
+    """The same with a way at x's own resolution beside its tokens."""
+    return dit("dit_local", 4)
 
 
 def _latents(size: int) -> dict[str, Any]:
@@ -184,7 +189,15 @@ def flux() -> Backbone:
     return Backbone("flux", stirred(network), tensors, rest, (4, 4), _theirs)
 
 
-MAKERS = {"unet": unet, "dit": dit, "unet2d": unet2d, "pixart": pixart, "sd3": sd3, "flux": flux}
+MAKERS = {
+    "unet": unet,
+    "dit": dit,
+    "dit_local": dit_local,
+    "unet2d": unet2d,
+    "pixart": pixart,
+    "sd3": sd3,
+    "flux": flux,
+}
 
 
 def backbone(name: str) -> Backbone:
