@@ -126,6 +126,9 @@ RECIPES: Final = {
     "image/shapes": "domains.image.control.train:train",
     "image/shapes-edges": "domains.image.control.train:train_edges",
     "audio/score": "domains.audio.score.train:train",
+    "audio/spectrogram": "domains.audio.spectrogram.train:train",
+    "audio/spectrogram-control": "domains.audio.spectrogram.train:train_control",
+    "audio/vocoder": "domains.audio.spectrogram.vocoder_train:train",
 }
 
 DOMAINS: Final = {
