@@ -31,6 +31,7 @@ function paint() {
   ground('chords', paintChords);
   fields();
   placeHead();
+  element.querySelector('.save').href = `data:application/json,${encodeURIComponent(JSON.stringify(state))}`;
 }
 
 function ground(kind, draw) {
