@@ -3,12 +3,14 @@
 The network is one multiplication, timed alone in the same rounds and taken off. One thread, float32, 50 steps of the
 linear VP schedule; rounds of the two are interleaved and medians compared, in CPU time of the thread, which other work
 on the machine does not lengthen. Both runs start from the same state and must end in the same place, or nothing is
-recorded. Also: what guidance and an observer add beyond their extra calls, and the share of a step in a call of the
-shipped lesion network. Writes docs/measured/core.json.
+recorded. Also: what guidance and an observer add beyond their extra calls, beside what the tensor operations of that
+guidance add when they are written by hand, and the share of a step in a call of the shipped lesion network. Writes
+docs/measured/core.json.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 import warnings
@@ -19,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from shared.denoiser import Denoiser, eps_head
-from shared.grid import own_times
+from shared.grid import Grid, own_times
 from shared.guidance.clamp import Clamp
 from shared.guidance.classifier_free import ClassifierFree
 from shared.measured import record
 from shared.noise import PerSample
 from shared.process import vp
-from shared.run import Sampler
+from shared.run import Guidance, Sampler
 from shared.sample import sample
 from shared.samplers.ddim import DDIM, DPMpp
 
@@ -35,6 +37,8 @@ METHODS: dict[str, tuple[Sampler, str, dict[str, Any]]] = {
     "DDIM": (DDIM(), "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": True}),
     "DPM-Solver++ 2M": (DDIM(filter=DPMpp(2)), "DPMSolverMultistepScheduler", {"final_sigmas_type": "zero"}),
 }
+WEIGHT, RANGE = 2.0, (-9.0, 9.0)  # of the guidance and of the clamp
+GUIDED = ("guided", "clamped")
 LESION = (1, 3, 32, 32, 32)  # a patch around a lesion of about 16 mm
 
 
@@ -93,7 +97,7 @@ def per_step(runs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor) -> dict[
 
 
 def guided(levels: Tensor, rows: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """A plain run, one with classifier-free guidance, a clamp and an observer, and the network alone on two copies."""
+    """A plain run, a guided and observed one without and with a clamp, and the network alone on one and two copies."""
     process, network = vp("linear"), Tenth()
     seen: list[int] = []
     cond, null = {"label": torch.ones(rows, 1)}, {"label": torch.zeros(rows, 1)}
@@ -102,18 +106,58 @@ def guided(levels: Tensor, rows: int) -> dict[str, Callable[[Tensor], Tensor]]:
     def run(x: Tensor, **more: Any) -> Tensor:
         return sample(denoiser, DDIM(), own_times(process, levels), noise=noise, x=x, cond=cond, **more).x
 
-    def watched(x: Tensor) -> Tensor:
-        seen.clear()
-        return run(
-            x,
-            guidance=[ClassifierFree(2.0), Clamp(-9.0, 9.0)],
-            observers=[lambda state, step, tr: seen.append(state.k)],
-        )
+    def watched(*more: Guidance) -> Callable[[Tensor], Tensor]:
+        def observed(x: Tensor) -> Tensor:
+            seen.clear()
+            guidance = [ClassifierFree(WEIGHT), *more]
+            return run(x, guidance=guidance, observers=[lambda state, step, tr: seen.append(state.k)])
+
+        return observed
 
     def two_copies(x: Tensor) -> Tensor:
         return network_alone(torch.cat([x, x]))
 
-    return {"plain": run, "guided": watched, "one copy": network_alone, "two copies": two_copies}
+    return {
+        "plain": run,
+        "guided": watched(),
+        "clamped": watched(Clamp(*RANGE)),
+        "one copy": network_alone,
+        "two copies": two_copies,
+        **by_hand(denoiser, own_times(process, levels)),
+    }
+
+
+def by_hand(denoiser: Denoiser, grid: Grid) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The same three runs as bare tensor operations, coefficients known: what no code around them can save."""
+    network, points = Tenth(), grid.points
+    laws = [DDIM().law(t, s, grid, {}).numbers[:2] for t, s in itertools.pairwise(points)]
+    heads = [denoiser.head.coefs(t) for t in points[:-1]]
+    steps = [(k_x, k_x0, head.c_skip, head.c_out) for (k_x, k_x0), head in zip(laws, heads, strict=True)]
+
+    def plain(x: Tensor) -> Tensor:
+        for k_x, k_x0, c_skip, c_out in steps:
+            said = network(x, x, {})
+            x = (x * (k_x + k_x0 * c_skip)).add_(said, alpha=k_x0 * c_out)
+        return x
+
+    def mixed(x: Tensor) -> Tensor:
+        for k_x, k_x0, c_skip, c_out in steps:
+            main, null = network(torch.cat((x, x)), x, {}).unsafe_chunk(2)
+            k, w = k_x0 * c_out, WEIGHT
+            x = (x * (k_x + k_x0 * c_skip)).add_(null, alpha=k * (1 - w)).add_(main, alpha=k * w)
+        return x
+
+    def clamped(x: Tensor) -> Tensor:
+        for k_x, k_x0, c_skip, c_out in steps:
+            main, null = network(torch.cat((x, x)), x, {}).unsafe_chunk(2)
+            x0 = (x * c_skip).add_(null, alpha=c_out * (1 - WEIGHT)).add_(main, alpha=c_out * WEIGHT)
+            x = (x * k_x).add_(x0.clamp(*RANGE), alpha=k_x0)
+        return x
+
+    return {
+        f"{name} by hand": torch.no_grad()(run)
+        for name, run in (("plain", plain), ("guided", mixed), ("clamped", clamped))
+    }
 
 
 def lesion_call() -> float:
@@ -151,11 +195,17 @@ def main() -> None:
             rows.append([method, shape_name, extra["ours"], extra["theirs"], ratio])
             print(f"{method:16} {shape_name:22} {extra['ours']:7.0f} us {extra['theirs']:7.0f} us  {ratio:.2f}")
     x = torch.randn(SHAPES["8 x 3 x 32 x 32"], generator=torch.Generator().manual_seed(0))
-    taken = per_step(guided(theirs(*METHODS["DDIM"][1:])[0], len(x)), x)
-    added = taken["guided"] - taken["plain"] - (taken["two copies"] - taken["one copy"])
+    runs = guided(theirs(*METHODS["DDIM"][1:])[0], len(x))
+    for name in GUIDED:
+        torch.testing.assert_close(runs[name](x), runs[f"{name} by hand"](x), rtol=1e-4, atol=1e-4)
+    taken = per_step(runs, x)
+    call_more = taken["two copies"] - taken["one copy"]
+    added = {name: taken[name] - taken["plain"] - call_more for name in GUIDED}
+    floor = {name: taken[f"{name} by hand"] - taken["plain by hand"] - call_more for name in GUIDED}
     call = lesion_call()
     share = extra["ours"] / call
-    print(f"guidance and an observer add {added:.0f} us a step beyond the extra call")
+    for name in GUIDED:
+        print(f"{name}, observed: {added[name]:.0f} us a step beyond the extra call, {floor[name]:.0f} us by hand")
     print(f"a step costs {share:.2%} of a call of the lesion network ({call / 1000:.1f} ms)")
     columns = ["method", "state", "ours, µs a step", "diffusers, µs a step", "ratio"]
     record(
@@ -164,7 +214,8 @@ def main() -> None:
             "overhead": {"columns": columns, "rows": rows, "digits": 3},
             "worst_ratio": {"value": worst["one call"], "digits": 2},
             "worst_multistep_ratio": {"value": worst["multistep"], "digits": 2},
-            "guided_extra": {"value": added, "unit": "µs", "digits": 2},
+            **{f"{name}_extra": {"value": added[name], "unit": "µs", "digits": 2} for name in GUIDED},
+            **{f"{name}_floor": {"value": floor[name], "unit": "µs", "digits": 2} for name in GUIDED},
             "lesion_share": {"value": share * 100, "unit": "%", "digits": 2},
             "steps": {"value": STEPS},
         },

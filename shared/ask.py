@@ -93,7 +93,7 @@ class Ask:
         """Those of the guidances that act at a point; a step arrives where the next one starts, so it is kept."""
         newest, found = self._newest
         if self.guidance and newest is not at:
-            which = tuple(bool(g.active(at)) for g in self.guidance)
+            which = tuple([bool(g.active(at)) for g in self.guidance])  # a list is quicker than a generator
             if which not in self._sets:
                 self._sets[which] = self._among(which)
             found = self._sets[which]

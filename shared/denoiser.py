@@ -162,9 +162,9 @@ def blended(*parts: tuple[Number, Prediction]) -> Prediction:
     """The last prediction with x0 = sum_i weight_i x0_i, left as terms: what several took from one state adds up."""
     terms: dict[int, tuple[Number, Tensor]] = {}
     for weight, pred in parts:
-        for term in pred.times(weight):
-            before = terms.get(id(term[1]))
-            terms[id(term[1])] = term if before is None else (before[0] + term[0], term[1])
+        for k, value in ((1.0, pred.x0),) if "x0" in pred.__dict__ or not pred.terms else pred.terms:
+            place, k = id(value), weight * k
+            terms[place] = (terms[place][0] + k if place in terms else k, value)
     last = parts[-1][1]
     return Prediction(last.process, last.x, last.at, last.y, None, last.aux, None, tuple(terms.values()))
 
@@ -292,9 +292,10 @@ class Denoiser:
             if len(names) == 1:
                 out[names[0]] = self._read(x, at, y, coefs, said, aux)
                 continue
-            for i, (name, own) in enumerate(zip(names, said.split(rows), strict=True)):
+            copies = said.unsafe_chunk(len(names))  # as `chunk`, without the book-keeping of views: nobody writes
+            for i, name in enumerate(names):
                 part = {key: value[i * rows : (i + 1) * rows] for key, value in aux.items()} if aux else aux
-                out[name] = self._read(x, at, y, coefs, own, part)
+                out[name] = self._read(x, at, y, coefs, copies[i], part)
         return out if len(prepared.batches) < 2 else {name: out[name] for name in prepared.names}
 
     def _ask(
