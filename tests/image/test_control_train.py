@@ -18,14 +18,14 @@ from shared.networks.text import TextConfig
 from shared.training.state import read
 
 torch.set_num_threads(1)
-MINUTES = 0.05
-TINY = replace(NETWORK, width=16, layers=1, heads=2, text=TextConfig(VOCABULARY, ROLES, layers=1, heads=2))
+MINUTES = 0.15
+TINY = replace(NETWORK, width=16, layers=1, heads=2, local=8, text=TextConfig(VOCABULARY, ROLES, layers=1, heads=2))
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network and a proof that take seconds."""
-    monkeypatch.setattr(train, "new_network", functools.partial(train.new_network, TINY))
+    monkeypatch.setattr(train, "NETWORK", TINY)
     for name in ("caption_metrics", "edge_metrics"):
         few = functools.partial(getattr(proof, name), count=4)
         monkeypatch.setattr(train, name, few)
@@ -55,6 +55,8 @@ def test_a_stop_in_either_part_and_a_resume_end_in_weights_with_a_measured_card(
     steady = read(tmp_path / "steady").progress
     path = train.train(minutes=MINUTES, out=tmp_path, resume=True)
     assert read(tmp_path / "steady").progress.step == steady.step, "a part that ended is not trained on"
+    parts = [read(tmp_path / part).parts["network"] for part in ("steady", "cooling")]
+    assert [any(name.startswith("local.") for name in part) for part in parts] == [False, True]
     card = json.loads(path.with_suffix(".json").read_text())
     cooled = read(tmp_path / "cooling").progress
     assert card["steps"] == steady.step + cooled.step and card["pictures"] == steady.rows + cooled.rows

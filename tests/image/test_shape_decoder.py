@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from domains.image.shapes.captions import full_promise, parse
 from domains.image.shapes.decoder import Found, decode
 from domains.image.shapes.render import render
 from domains.image.shapes.sampling import sample_scenes
-from domains.image.shapes.scene import Scenes, stacked
+from domains.image.shapes.scene import RELATIONS, Scenes, stacked
 
 COUNT = 500
 World = tuple[Scenes, NDArray, list[Found]]
@@ -63,9 +65,21 @@ def test_masks_and_contours_come_from_the_pixels(world: World) -> None:
 
 def test_the_nearer_of_two_is_seen_in_front(world: World) -> None:
     scenes, _, found = world
-    order = [order_kept(seen, scenes[row]) for row, seen in enumerate(found)]
+    visible = visible_masks(scenes)
+    order = [order_kept(seen, scenes[row], visible[row]) for row, seen in enumerate(found)]
     known = [kept for kept in order if kept is not None]
     assert len(known) > 50 and np.mean(known) >= 0.98
+
+
+def test_the_order_of_two_is_that_of_the_picture_whatever_their_colours(world: World) -> None:
+    """Drawn with other colours a pair is still in order; with the farther one in front it no longer is."""
+    scenes = world[0].take(np.nonzero(world[0].relation == RELATIONS.index("front"))[0])
+    visible = visible_masks(scenes)
+    painted = replace(scenes, colour=np.where(scenes.colour >= 0, (scenes.colour + 3) % 8, -1))
+    turned = replace(scenes, rank=np.where(scenes.rank >= 0, scenes.count[:, None] - 1 - scenes.rank, -1))
+    for other, low, high in ((painted, 0.95, 1.0), (turned, 0.0, 0.15)):
+        order = [order_kept(decode(p), scenes[row], visible[row]) for row, p in enumerate(render(other))]
+        assert low <= np.mean(order) <= high
 
 
 def blurred(pictures: NDArray, sigma: float) -> NDArray:

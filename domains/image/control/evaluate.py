@@ -22,6 +22,7 @@ from domains.image.shapes.scene import Scene
 
 ATTRIBUTES: Final = ("count", "shape", "colour", "texture", "size", "relation", "background", "pattern")
 NEAR: Final = 0.03  # by which a size word may be missed: a pixel
+PLACED: Final = 0.25  # least IoU of a thing that is found where it was asked for
 RESAMPLES: Final = 1000
 
 
@@ -164,18 +165,28 @@ def mask_iou(found: Found, scene: Scene, visible: NDArray) -> float:
     return float(np.mean(scores))
 
 
-def order_kept(found: Found, scene: Scene) -> bool | None:
-    """Whether the nearer of two overlapping things is seen in front; None for scenes without such a pair."""
+def order_kept(found: Found, scene: Scene, visible: NDArray) -> bool | None:
+    """Whether the nearer of two overlapping things is seen in front; None for scenes without such a pair.
+
+    Things are matched by their place, for a caption need not name a colour: each of the pair is the thing found whose
+    mask agrees best with its own. False where one of them is not found, or both are the same.
+    visible  (3 or more, S, S) bool, annotations.visible_masks of the scene
+    """
     relation = scene.relation
     if relation is None or relation.kind not in ("front", "inside"):
         return None
-    index = {seen.colour: k for k, seen in enumerate(found.things)}
-    a, b = (index.get(scene.things[k].colour) for k in (relation.subject, relation.object))
-    if a is None or b is None:
+    a, b = (_at(found, visible[k]) for k in (relation.subject, relation.object))
+    if a is None or b is None or a == b:
         return False
     near, far = found.things[a], found.things[b]
     shared = near.whole & far.whole
     return bool((shared & near.mask).sum() > (shared & far.mask).sum())
+
+
+def _at(found: Found, mask: NDArray) -> int | None:
+    """The thing whose visible pixels are most nearly these, if a quarter of both together is common."""
+    scores = [float((seen.mask & mask).sum() / max((seen.mask | mask).sum(), 1)) for seen in found.things]
+    return max(range(len(scores)), key=scores.__getitem__) if max(scores, default=0.0) >= PLACED else None
 
 
 # ------------------------------------------------------------------------------------------------------- many pictures

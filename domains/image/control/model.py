@@ -44,7 +44,7 @@ DATA_STD: Final = 0.7  # root mean square of a picture in -1..1
 NOISIEST: Final = 0.999  # where a run starts; at t = 1 nothing of the picture is left to precondition on
 WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "shapes.safetensors"
 CONTROL_WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "edges.safetensors"
-STEPS, GUIDANCE, SAMPLER = 24, 3.0, "dpmpp_2m"
+STEPS, GUIDANCE, SAMPLER = 32, 4.0, "dpmpp_2m_sde"
 
 NETWORK: Final = DiTConfig(
     dims=2,
@@ -55,6 +55,7 @@ NETWORK: Final = DiTConfig(
     heads=4,
     patch=4,
     base=100.0,  # of the rotary positions: a grid of 8 x 8
+    local=24,  # contours run through many patches
     text=TextConfig(VOCABULARY, ROLES, layers=1),
 )
 

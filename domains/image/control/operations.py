@@ -78,12 +78,12 @@ class GenerateShapes(Settings):
         help="Who wins: balanced; control, guidance exaggerates the edges; prompt, early layers hardly see them.",
     )
     guidance: float = option(
-        3.0, low=0, high=15, help="How strongly the caption acts; 1 is the plain caption, at half the cost."
+        4.0, low=0, high=15, help="How strongly the caption acts; 1 is the plain caption, at half the cost."
     )
-    steps: int = option(24, low=2, high=200, help="Steps on the way from noise to the picture.")
+    steps: int = option(32, low=2, high=200, help="Steps on the way from noise to the picture.")
     count: int = option(4, low=1, high=16, unit="pictures", help="How many pictures to make.")
     seed: int = option(0, kind="seed", help="Same seed, same pictures; picture k uses seed + k.")
-    sampler: str = option("dpmpp_2m", choices=SAMPLERS, advanced=True, help="The rule of a step.")
+    sampler: str = option("dpmpp_2m_sde", choices=SAMPLERS, advanced=True, help="The rule of a step.")
     out: str = _folder()
 
     def check(self) -> None:

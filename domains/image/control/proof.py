@@ -2,8 +2,9 @@
 
     captions   pictures of held-out captions, each from its own seed. Floor: the better of the same pictures under the
                captions of others, and of pictures that were asked for nothing. Ceiling: the scenes as rendered.
-    edges      the same with the edges of the captioned scene. Floor: the better of no control, and of the edges of
-               another scene.
+    edges      the same with the edges of the captioned scene. Floor of the edges: the better of no control, and of the
+               edges of another scene. Floor of the caption: the same pictures under the captions of others; what it
+               reaches without edges stands beside it and says whether edges cost words.
 
 The captions are complete but for what `promise` leaves out in training too; all splits of the world count alike.
 """
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.image.control.evaluate import Fidelity, Rate, diversity, fidelity, mask_iou, order_kept, rates
+from domains.image.control.evaluate import Fidelity, Rate, bootstrap, diversity, fidelity, mask_iou, order_kept, rates
 from domains.image.control.model import GUIDANCE, SAMPLER, STEPS, ShapeModel
 from domains.image.shapes.annotations import edges as edges_of
 from domains.image.shapes.annotations import visible_masks
@@ -124,6 +125,7 @@ def edge_metrics(model: ShapeModel, count: int = 64) -> dict[str, dict[str, Any]
     silent = answers(model, [""] * count, asked.seeds, asked.edges)
     value, base = (rates(compared(p, asked.captions, asked.edges)) for p in (made, free))
     mute = rates(compared(silent, [""] * count, asked.edges))
+    floor = rates(compared(made, shifted(asked.captions)))
     other = rates(compared(strange, asked.captions, asked.edges))
     ceiling = rates(compared(render(asked.scenes), asked.captions, asked.edges))
     floors = [base["edges"], other["edges"]]
@@ -132,15 +134,21 @@ def edge_metrics(model: ShapeModel, count: int = 64) -> dict[str, dict[str, Any]
         "edges: F1 without a caption": _entry(mute["edges"], floors, ceiling["edges"]),
     }
     for name in ("shape", "colour", "relation", "valid"):
-        out[f"caption with edges: {name}"] = _entry(value[name], [base[name]], ceiling[name])
-    seen, visible = compared(made, asked.captions), visible_masks(asked.scenes)
+        out[f"caption with edges: {name}"] = _entry(value[name], [floor[name]] * (name != "valid"), ceiling[name])
+        out[f"caption without edges: {name}"] = _entry(base[name], [], None)
+    seen, real = compared(made, asked.captions), compared(render(asked.scenes), asked.captions)
+    visible = visible_masks(asked.scenes)
     iou = [mask_iou(one.found, asked.scenes[row], visible[row]) for row, one in enumerate(seen)]
     out["masks: IoU with the scene, by colour"] = {"value": round(float(np.mean(iou)), 4)}
-    order = [order_kept(one.found, asked.scenes[row]) for row, one in enumerate(seen)]
-    known = [kept for kept in order if kept is not None]
-    if known:
-        out["depth: overlapping pairs in order"] = {"value": round(float(np.mean(known)), 4), "cases": len(known)}
+    found, drawn = (_in_order(many, asked.scenes, visible) for many in (seen, real))
+    if found.cases:
+        out["depth: overlapping pairs in order"] = _entry(found, [], drawn)
     return out
+
+
+def _in_order(many: Sequence[Fidelity], scenes: Scenes, visible: NDArray) -> Rate:
+    order = [order_kept(one.found, scenes[row], visible[row]) for row, one in enumerate(many)]
+    return bootstrap(np.array([(float(kept or False), int(kept is not None)) for kept in order]))
 
 
 def not_above_floor(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
