@@ -21,7 +21,7 @@ from domains.audio.controls.spans import Span, Spans
 from domains.audio.controls.tags import GENRES, Tags
 from domains.audio.spectrogram import clips, train
 from domains.audio.spectrogram.control import ControlConfig, SpectrogramControl, hint, hints
-from domains.audio.spectrogram.generate import Kept, Take, generate
+from domains.audio.spectrogram.generate import FADE, Kept, Take, generate
 from domains.audio.spectrogram.level import LevelPull, heard_levels
 from domains.audio.spectrogram.masking import ALL_SAID, NONE_SAID, PARTIAL, draw_bound
 from domains.audio.spectrogram.mel import MELS, Codec, mel_levels
@@ -93,8 +93,8 @@ def made(model: Spectrograms, *asked: Controls, seeds: tuple[int, ...] = (0,), *
 
 def test_controls_are_dropped_as_often_as_the_paper_says() -> None:
     rng, rows = np.random.default_rng(0), 4000
-    bound = np.stack([draw_bound(rng, 3, 40) for _ in range(rows)])  # (rows, controls, frames)
-    said = bound.any(axis=2)
+    bound = np.array([draw_bound(rng, 3, 40) for _ in range(rows)])  # (rows, controls, frames)
+    said: np.ndarray = np.any(bound, axis=2)
     coins = 1 - NONE_SAID - ALL_SAID
     for share, wanted in (
         (said.all(axis=1).mean(), ALL_SAID + coins / 8),
@@ -102,10 +102,10 @@ def test_controls_are_dropped_as_often_as_the_paper_says() -> None:
         (said[:, 0].mean(), ALL_SAID + coins / 2),
     ):
         assert abs(share - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / rows) + 1e-3  # all 40 frames may be a span
-    partial = bound[said] & True
-    cut = ~partial.all(axis=1)
+    spans: np.ndarray = bound[said]
+    cut: np.ndarray = ~np.all(spans, axis=1)
     assert abs(cut.mean() - PARTIAL) < 0.03
-    lost = (~partial[cut]).mean(axis=1)
+    lost = (~spans[cut]).mean(axis=1)
     assert abs(lost.mean() - (41 / 3 + 1) / 40) < 0.02  # mean of b - a + 1 over a < b in 1..40
 
 
@@ -116,7 +116,7 @@ def test_a_span_is_one_piece_and_each_control_has_its_own() -> None:
         bound = draw_bound(rng, 2, 30, partial=1.0)
         for row in bound[bound.any(axis=1)]:
             assert np.abs(np.diff(np.r_[0, ~row, 0].astype(int))).sum() == 2
-        own += bound.any(axis=1).all() and not np.array_equal(*bound)
+        own += int(bool(bound.any(axis=1).all()) and not np.array_equal(*bound))
     assert own > 40
 
 
@@ -232,6 +232,11 @@ def test_what_is_kept_of_a_recording_stays_as_it_is() -> None:
     own = mel_levels(torch.from_numpy(wave)).numpy()
     np.testing.assert_allclose(take.levels[:, : FRAMES // 2], own[:, : FRAMES // 2], atol=1e-2)
     assert np.abs(take.levels[:, FRAMES // 2 :] - own[:, FRAMES // 2 :]).mean() > 3
+    border = len(wave) // 2
+    sure = border - round(FADE * RATE) - 1
+    assert np.array_equal(take.wave[:sure], wave[:sure])
+    assert not take.wave[border + 1 :].any()  # all that this decoder makes
+    assert 0 < np.abs(take.wave[sure:border]).max() <= np.abs(wave).max()
 
 
 def test_wishes_that_do_not_fit_one_another_are_refused() -> None:
@@ -257,7 +262,7 @@ def test_the_gradient_of_the_level_is_that_of_finite_differences() -> None:
     at = form.process.at(0.5)
 
     def energy(value: Tensor) -> Tensor:
-        return pull.energy(Prediction(form.process, value, at, None, value), None, {}).sum()  # type: ignore[arg-type]
+        return pull.energy(Prediction(form.process, value, at, None, value), None, {}).sum()
 
     (slope,) = torch.autograd.grad(energy(x0), x0)
     for place in [(0, int(m), int(t)) for m, t in rng.integers(0, (MELS, 9), (6, 2))]:
@@ -303,7 +308,7 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("name", TINY)
 def test_the_recipes_train_and_write_what_generates(name: str, tmp_path: Path, short_pieces: None) -> None:
     network, says = TINY[name]
-    size = train.Size(network, says, 2, 1e-3, 0.9, fresh=0.1, warmup=2, frames=16, first=2, paper=name == "paper")  # type: ignore[arg-type]
+    size = train.Size(network, says, 2, 1e-3, 0.9, fresh=0.1, warmup=2, frames=16, first=2, paper=name == "paper")
     base = train.train(size=name, out=tmp_path / "base", steps=20, recipe=size, count=0)
     before = base.read_bytes()
     control = train.train_control(size=name, out=tmp_path / "control", steps=20, recipe=size, base=base, count=0)

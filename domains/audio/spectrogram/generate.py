@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -40,12 +40,16 @@ from shared.sample import sample
 from shared.samplers.named import named
 
 STEPS, GUIDANCE, SAMPLER = 20, 4.0, "dpmpp_2m"
+FADE: Final = 0.03  # seconds in which what is kept gives way to what is made: their phases know nothing of each other
 Decoder = Callable[[Tensor, int], Tensor]  # dB (B, 160, T), samples -> (B, samples)
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What stays of a recording: wave (n,) at 22 050 Hz that begins with the clip, and the spans (seconds) to keep."""
+    """What stays of a recording: wave (n,) at 22 050 Hz that begins with the clip, and the spans (seconds) to keep.
+
+    Inside its spans the wave itself comes back, to the bit from `FADE` seconds of a border on.
+    """
 
     wave: NDArray[np.float32]
     spans: tuple[Span, ...]
@@ -124,6 +128,8 @@ def generate(
         )
     levels = form.codec.decode(run.x.reshape(len(asked), 160, total)[..., :frames])
     waves = decoder(levels, samples)
+    if kept is not None:
+        waves = _joined(waves, kept)
     spent = asking.spent
     return [
         Take(level.numpy(), np.asarray(wave.numpy(), dtype=np.float32), spent.calls, spent.backprops)
@@ -172,3 +178,19 @@ def _known(model: Spectrograms, kept: Kept, frames: int, total: int) -> KnownReg
     known = model.format.codec.encode(F.pad(levels, (0, max(0, total - levels.shape[-1])), value=LOUDEST - 200))
     whole = F.pad(where, (0, total - frames))[None, None]  # (1, 1, T)
     return KnownRegion(state(model.network, known[None]), state(model.network, whole))
+
+
+def _joined(waves: Tensor, kept: Kept) -> Tensor:
+    """(B, samples) with the recording in its spans; at the ends of the clip nothing is faded."""
+    samples = waves.shape[-1]
+    time = np.arange(samples) / RATE
+    gain = np.zeros(samples)
+    for span in kept.spans:
+        rise = 1.0 if span.start <= 0 else np.clip((time - span.start) / FADE, 0, 1)
+        fall = 1.0 if span.end >= samples / RATE else np.clip((span.end - time) / FADE, 0, 1)
+        gain = np.maximum(gain, np.minimum(rise, fall) * ((time >= span.start) & (time < span.end)))
+    gain[len(kept.wave) :] = 0
+    own = np.zeros(samples, dtype=np.float32)
+    own[: len(kept.wave)] = kept.wave[:samples]
+    share = torch.from_numpy(gain.astype(np.float32))
+    return torch.where(share == 1, torch.from_numpy(own), waves + share * (torch.from_numpy(own) - waves))

@@ -88,7 +88,8 @@ class Format:
         """The format that a card states."""
         try:
             said = dict(card["format"])
-            made = cls(said["says"], bool(said["discrete"]), Codec(**said["codec"]), tuple(map(float, said["level"])))
+            mean, deviation = map(float, said["level"])
+            made = cls(said["says"], bool(said["discrete"]), Codec(**said["codec"]), (mean, deviation))
             HEADS[made.says]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"its card names no format ({error})", where=where, remedy="restore the card") from None
