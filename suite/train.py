@@ -24,6 +24,13 @@ def command(recipe: str, size: str, minutes: float | None, out: Path | None, res
     if recipe not in RECIPES:
         known = ", ".join(RECIPES)
         raise UserError(f"no recipe {recipe!r}", where="train", remedy=f"the recipes are {known}")
+    folder = Path("runs") / recipe if out is None else out
+    begun = folder.is_dir() and any(folder.rglob(STATE))
+    if resume and not begun:
+        raise UserError("holds no training to go on from", where=str(folder), remedy="leave out --resume to start one")
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        go_on = "add --resume to go on, or " if begun else ""
+        raise UserError("holds files already", where=str(folder), remedy=f"{go_on}choose another --out")
     try:
         train = load(RECIPES[recipe])
     except ModuleNotFoundError as error:
@@ -32,10 +39,8 @@ def command(recipe: str, size: str, minutes: float | None, out: Path | None, res
             where="train",
             remedy=f"pip install 'diffusion-suite[{recipe.partition('/')[0]}]', or wait for a release that has it",
         ) from None
-    folder = Path("runs") / recipe if out is None else out
-    if not resume and folder.is_dir() and any(folder.iterdir()):
-        begun = "add --resume to go on, or " if any(folder.rglob(STATE)) else ""
-        raise UserError("holds files already", where=str(folder), remedy=f"{begun}choose another --out")
+    length = "as long as the recipe says" if minutes is None else f"for {minutes:g} min"
+    click.echo(f"{recipe}, {size}: trains {length} into {folder}; data and network are made first", err=True)
     budget = {} if minutes is None else {"minutes": minutes}  # without it, the recipe's own
     try:
         train(size=size, out=folder, resume=resume, **budget)

@@ -18,7 +18,7 @@ class Journal:
     """One JSON object a line: step, loss, gradient norm, lr, seconds, samples a second.
 
     after   the step that the run goes on from: lines of later steps, written before a kill, are dropped
-    A terminal sees one line that is kept up to date, a log file one line a call of `saved`.
+    A terminal sees one line that is kept up to date, a log file one line a call of `saved`; both see the first step.
     """
 
     def __init__(self, folder: Path, after: int, stream: TextIO | None = None) -> None:
@@ -42,6 +42,11 @@ class Journal:
         if self.stream.isatty():
             self.stream.write("\r" + self.words.ljust(60))
             self.stream.flush()
+
+    def began(self, loss: float) -> None:
+        """The first step is done: with what loss, and after how long, which tells of the pace. No line of the file."""
+        self.stream.write(f"step {self.after + 1}  loss {loss:.4f}  after {time.monotonic() - self.begin:.1f} s\n")
+        self.stream.flush()
 
     def saved(self) -> None:
         """The state is on disk: a line for logs, or the end of the terminal's line."""

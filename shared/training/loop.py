@@ -202,6 +202,8 @@ def fit(
             average.update(ema, working, average.decay_at(step, settings.ema))
             step, rows = step + 1, rows + seen
             losses.append(loss_now)
+            if journal is not None and step == first + 1:
+                journal.began(loss_now)
             if journal is not None and (step % settings.log_every == 0 or step == steps):
                 now = time.monotonic()
                 journal.write(

@@ -166,6 +166,16 @@ def test_progress_shows_the_time_left_and_a_cut_line_is_dropped(tmp_path, monkey
     assert [json.loads(line)["step"] for line in (tmp_path / journal.FILE).read_text().splitlines()] == [1, 2]
 
 
+def test_a_log_has_the_first_step_at_once(tmp_path, monkeypatch):
+    now, stream = [0.0], io.StringIO()
+    monkeypatch.setattr("shared.training.journal.time.monotonic", lambda: now[0])
+    log = journal.Journal(tmp_path, after=7, stream=stream)
+    now[0] = 1.5
+    log.began(0.25)
+    assert stream.getvalue() == "step 8  loss 0.2500  after 1.5 s\n"
+    assert not (tmp_path / journal.FILE).read_text(), "metrics.jsonl has lines of log_every steps alone"
+
+
 def test_the_time_left_of_a_run_of_so_many_minutes_is_never_more_than_they_leave(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("shared.training.journal.time.monotonic", lambda: now[0])

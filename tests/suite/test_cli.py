@@ -103,6 +103,24 @@ def test_training_into_a_filled_folder_needs_resume(tmp_path: Path, capsys: pyte
     assert "add --resume" in said or "which is not there" in said
 
 
+def test_where_nothing_was_trained_there_is_nothing_to_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.train.load", lambda _: pytest.fail("refused before the recipe is imported"))
+    assert main(["train", "medical/lesions", "--resume", "--out", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert "holds no training to go on from; leave out --resume" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_says_at_once_what_it_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.train.load", lambda _: lambda **how: None)
+    assert main(["train", "medical/lesions", "--minutes", "2", "--out", str(tmp_path / "new")]) == 0
+    assert f"medical/lesions, cpu: trains for 2 min into {tmp_path / 'new'}" in capsys.readouterr().err
+
+
 def test_a_stopped_training_says_what_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
