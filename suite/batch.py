@@ -20,7 +20,7 @@ from shared.front.atomic import staged_folder, sweep, write_atomic
 from shared.front.command import STOPPED, load
 from shared.front.operation import Operation
 from shared.front.option import EXAMPLE
-from shared.front.progress import TerminalReport
+from shared.front.progress import TerminalReport, counted
 from shared.launch import Done, Failed, Workers, launch
 
 ITEM, SUMMARY = "item.json", "summary.json"
@@ -68,12 +68,12 @@ def command(
         failed = run(jobs, out, Workers(launcher, workers, gpus, address), resume=resume)
     except KeyboardInterrupt:
         there = sum(finished(job) is not None for job in jobs)
-        click.echo(f"stopped; {there} of {len(jobs)} items are done: add --resume to go on", err=True)
+        click.echo(f"stopped; {there} of {counted(len(jobs), 'item')} are done: add --resume to go on", err=True)
         ctx.exit(STOPPED)
     if failed:
         first, why = next(iter(failed.items()))
         raise UserError(
-            f"{len(failed)} of {len(jobs)} items failed ({first}: {why})",
+            f"{len(failed)} of {counted(len(jobs), 'item')} failed ({first}: {why})",
             where=str(out / SUMMARY),
             remedy="mend their settings and add --resume",
         )
@@ -213,7 +213,7 @@ def run(jobs: list[dict[str, Any]], out: Path, workers: Workers, *, resume: bool
             "sentences": {Path(place).name: there[place]["sentence"] for place in sorted(there)},
         }
         write_atomic(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    click.echo(f"{len(there)} of {len(jobs)} items in {out}")
+    click.echo(f"{len(there)} of {counted(len(jobs), 'item')} in {out}")
     return failed
 
 

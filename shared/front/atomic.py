@@ -43,17 +43,25 @@ def write_atomic(path: Path | str, content: bytes | str | Callable[[Path], objec
     return path
 
 
+def untaken(path: Path | str) -> Path:
+    """A place for results: absent, or an empty folder. UserError for any other, so that nothing is overwritten."""
+    path = Path(path)
+    if path.is_file():
+        raise UserError("exists already", where=str(path), remedy="choose a new name for the results")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            "exists and is not an empty folder", where=str(path), remedy="choose a new folder for the results"
+        )
+    return path
+
+
 @contextlib.contextmanager
 def staged_folder(path: Path | str) -> Iterator[Path]:
     """A folder to fill: the body writes into the hidden folder it is given, which takes the final name at the end.
 
     Raises UserError at the start when the final folder exists and holds anything, so that nothing is overwritten.
     """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            "exists and is not an empty folder", where=str(path), remedy="choose a new folder for the results"
-        )
+    path = untaken(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = _temporary(path)

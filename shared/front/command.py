@@ -24,6 +24,7 @@ from typing import Any
 import click
 
 from shared.errors import Cancelled, UserError
+from shared.front.atomic import untaken
 from shared.front.embedded import carried
 from shared.front.endings import endings
 from shared.front.operation import Operation
@@ -107,6 +108,9 @@ def command(operation: Operation) -> click.Command:
             typed[bare.name] = " ".join(words)
         values = {option.name: _value(option, typed[option.name]) for option in options if _given(typed[option.name])}
         settings = _settings(operation, settings_file, values)
+        for option in options:
+            if option.local:
+                untaken(getattr(settings, option.name))  # before the work imports what it needs, which takes seconds
         report = TerminalReport()
         try:
             outcome = operation.run(settings, report)

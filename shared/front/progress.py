@@ -1,4 +1,4 @@
-"""Time left, and progress on a terminal or in a log."""
+"""Time left, and progress on a terminal or in a log; times and numbers of things in words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def clock(seconds: float) -> str:
     """Seconds as people say them: ``45 s``, ``3 min 05 s``."""
     whole = max(0, round(seconds))
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """How many of what, as people say it: ``1 note``, ``3 notes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def process_start() -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
+from shared.front.progress import counted
 from shared.front.provenance import provenance
 from shared.run import RunState, Step, Transition
 from suite.laboratory.convergence import Convergence, convergence
@@ -65,7 +66,7 @@ class Result:
         """The combination in one line."""
         s = self.bench.settings
         guide = f", guided by {s.guide}" if s.guide != "none" else ""
-        return f"{s.truth}, {s.process}, {s.law} noise, {s.head} head, {s.sampler}, {s.steps} steps{guide}"
+        return f"{s.truth}, {s.process}, {s.law} noise, {s.head} head, {s.sampler}, {counted(s.steps, 'step')}{guide}"
 
     def report(self) -> dict[str, Any]:
         """The measured numbers as plain JSON."""
@@ -131,7 +132,9 @@ def run(known: Bench, report: Report) -> Result:
 def sentence(result: Result) -> str:
     """One sentence for people."""
     s = result.bench.settings
-    return f"{s.samples} samples in {result.seconds:.2f} s, {result.made} calls each; {in_short(result.far)}."
+    return (
+        f"{s.samples} samples in {result.seconds:.2f} s, {counted(result.made, 'call')} each; {in_short(result.far)}."
+    )
 
 
 def _write(folder: Path, result: Result, record: Mapping[str, Any]) -> list[str]:

@@ -102,6 +102,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(folder, tmp_path, capsys, 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(folder, tmp_path, capsys) -> None:
     assert suite("extract", folder / "song.flac", "--out", tmp_path / "no" / "c.json") == 2
     assert "its folder does not exist" in capsys.readouterr().err
+    (tmp_path / "mine.json").write_text("mine")
+    assert suite("extract", folder / "song.flac", "--out", tmp_path / "mine.json") == 2
+    assert "exists already" in capsys.readouterr().err and (tmp_path / "mine.json").read_text() == "mine"
     (tmp_path / "d.json").mkdir()
     assert suite("extract", folder / "song.flac", "--out", tmp_path / "d.json") == 2
 

@@ -67,6 +67,22 @@ class Greet(Settings):
 GREET = command(Operation("sample_greet", Greet, lambda s, report: Outcome(s.greeting), ("sample", "greet"), "Greet."))
 
 
+@pytest.mark.parametrize("taken", ["folder", "file"])
+def test_a_place_that_is_taken_is_refused_before_the_work_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    def work(settings: Greet, report: Report) -> Outcome:
+        raise AssertionError("the work imports what it needs, which takes seconds")
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").touch()
+    (tmp_path / "file").touch()
+    entry = command(Operation("sample_greet", Greet, work, ("sample", "greet"), "Greet."))
+    assert invoke(entry, ["hello", "--out", str(tmp_path / taken)], program="greet") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path / taken)) and "choose a new" in said and said.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [("good morning",), ("good", "morning"), ("--greeting", "good morning")])
 def test_words_without_a_flag_are_those_of_the_option_that_takes_them(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]

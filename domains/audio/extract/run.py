@@ -15,8 +15,9 @@ from domains.audio.controls.notes import Track
 from domains.audio.controls.spans import KINDS
 from domains.audio.operations import SCORES, ExtractControls
 from shared.errors import UserError
-from shared.front.atomic import staged_folder, write_atomic
+from shared.front.atomic import staged_folder, untaken, write_atomic
 from shared.front.operation import Operation, Outcome, Report
+from shared.front.progress import counted
 from shared.front.provenance import provenance
 
 STAGES = 8  # reading, spectrum, onsets, pitch of a solo voice, harmony, beats, chords, notes
@@ -29,6 +30,7 @@ def run(settings: ExtractControls, report: Report, operation: Operation) -> Outc
     alone = out.suffix.lower() == ".json"
     if alone and out.is_dir():
         raise UserError("is a folder", where=str(out), remedy="give the name of a file")
+    untaken(out)
     if alone and not out.parent.is_dir():
         raise UserError("its folder does not exist", where=str(out), remedy="make the folder first")
     score = Path(settings.audio).suffix.lower() in SCORES
@@ -111,21 +113,22 @@ def _from_sound(
         },
         **found.facts,
     }
-    return found.controls, (), facts, recording.notes
+    cannot = (about["said"] for about in found.facts.values() if "said" in about)
+    return found.controls, (), facts, (*recording.notes, *cannot)
 
 
 def _sentence(controls: Controls, facts: dict[str, Any]) -> str:
     """What was found, in one line; the tempo with what it may be instead."""
     parts = [f"{controls.length:.2f} s"]
     if controls.melody is not None:
-        parts.append(f"{len(controls.melody)} notes")
+        parts.append(counted(len(controls.melody), "note"))
     if controls.grid is not None:
         about = facts.get("rhythm", {})
         bpm = about.get("bpm") or round(controls.grid.tempos[0].qpm / controls.grid.metres[0].beat, 2)
         rivals = ", ".join(f"{other['bpm']:g}" for other in about.get("other_tempi", [])[:2])
         parts.append(f"{bpm:g} BPM in {controls.grid.metres[0].name}" + (f" (perhaps {rivals})" if rivals else ""))
     if controls.chords:
-        parts.append(f"{len(controls.chords)} chords")
+        parts.append(counted(len(controls.chords), "chord"))
     if controls.key is not None:
         parts.append(controls.key.name)
     said = "; ".join(facts.get("notes", ()))
