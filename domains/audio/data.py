@@ -8,6 +8,7 @@ the recording, is said in notes. Refused: what is empty, silent, no sound, damag
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ RATES: Final = (8_000, 192_000)  # Hz
 CHANNELS: Final = 8
 SHORTEST: Final = 0.1  # seconds
 BLOCK: Final = 2**17  # samples of every channel that are decoded at once; a whole number of spectra
+OPEN_LENGTH: Final = 2**31 - 2**16  # bytes of sound; from here on, a WAV header leaves the length open
 BEYOND: Final = 100.0  # samples this far above full scale are not scaled as sound is
 _REMEDY: Final = "give a WAV, FLAC, OGG or MP3 file"
 _AGAIN: Final = "export or download the recording again"
@@ -84,6 +86,9 @@ def read_recording(
     if measures.silent:
         raise UserError("is silent", where=where, remedy="give a recording in which something sounds")
     notes = _notes(measures, first, total, rate)
+    promised, held = _lengths(path)
+    if held < promised:
+        notes.append(f"it is cut short: its header promises {promised:.2f} s, the file holds {held:.2f} s")
     if measures.opposed:
         loudest = int(measures.level[:-1].argmax())
         mixed = _decode(path, first, total, rate, None, loudest, tell)
@@ -146,6 +151,26 @@ def _plan(path: Path, start: float, seconds: float | None) -> tuple[int, int, in
             f"lasts {total / rate / 60:.1f} minutes", where=where, remedy="choose a part of at most 30 minutes"
         )
     return first, total, rate, channels
+
+
+def _lengths(path: Path) -> tuple[float, float]:
+    """Seconds of sound that the header of a WAV promises and that its file holds; (0, 0) where it promises none.
+
+    A header may leave its length open (what writes into a pipe cannot come back to it): 0, or the largest numbers.
+    """
+    with path.open("rb") as file:
+        kind, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        pace = 0  # bytes a second
+        while (kind, form) == (b"RIFF", b"WAVE") and len(head := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            begin = file.tell()
+            if name == b"data":
+                promised = size if size < OPEN_LENGTH and pace else 0
+                return promised / max(pace, 1), min(promised, path.stat().st_size - begin) / max(pace, 1)
+            if name == b"fmt ":
+                pace = struct.unpack("<8xI", file.read(12).ljust(12, b"\0"))[0]
+            file.seek(begin + size + size % 2)  # chunks begin at even places
+    return 0.0, 0.0
 
 
 def _opened(path: Path) -> Any:

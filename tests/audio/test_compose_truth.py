@@ -82,9 +82,12 @@ def test_the_command_writes_midi_mix_stems_and_controls_that_agree(tmp_path: Pat
     assert [len(track.notes) for track in tracks] == [len(track.notes) for track in tracks_of(score)]
     assert again.grid is not None and again.grid.tempos[0].qpm == pytest.approx(score.tempo.bpm[0], rel=1e-4)
     said = json.loads((out / "score.json").read_text())
-    assert (
-        said["provenance"]["synthetic"] and said["provenance"]["seed"] == 5 and len(said["notes"]) == len(score.notes)
-    )
+    assert len(said["score"]["notes"]) == len(score.notes)
+    for sidecar in (said, json.loads((out / "controls.json").read_text())):  # laid out as every sidecar of the suite
+        assert sidecar["synthetic"] and sidecar["operation"] == "audio_compose" and sidecar["seed"] == 5
+        assert ComposeMusic.from_json(sidecar, out=str(out)) == settings
+    assert f"{score.seconds_in_all:.1f} s ({len(mix) / rate:.1f} s with what rings on)" in outcome.sentence
+    assert said["report"]["seconds_of_the_mix"] == pytest.approx(len(mix) / rate, abs=1e-6)
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path) -> None:

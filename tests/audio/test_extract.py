@@ -15,6 +15,7 @@ from domains.audio.evaluate import beat_f1, melody_accuracy
 from domains.audio.extract import spectra
 from domains.audio.extract.agreement import chord_accuracy, key_score, note_f1, tempo_is
 from domains.audio.extract.extract import Extracted, curves, extract
+from domains.audio.extract.harmony import HOP, _template, chords_of
 from shared.errors import UserError
 from tests.audio.sounds import band, clicks, sine, song
 from tests.conftest import SHARED_DATA
@@ -172,6 +173,26 @@ def test_chords_and_key_of_a_cadence_are_found() -> None:
     found = extract(band(asked), kinds=("chords", "rhythm")).controls
     assert found.chords is not None and chord_accuracy(chords, found.chords, 10.0) > 0.9
     assert found.key == Key(2, "major")
+
+
+def test_of_tones_too_few_for_a_chord_or_a_key_nothing_is_claimed() -> None:
+    tune = np.concatenate([sine(pitch, 1.0) for pitch in (440.0, 494.0, 440.0, 330.0)])
+    for wave in (sine(440, 4.0), sine(452, 4.0), tune):  # in tune, between two keys of a piano, and three tones in turn
+        found = extract(wave, kinds=("chords",))
+        assert found.controls.key is None and not found.controls.chords
+        assert "no key can be told" in found.facts["key"]["said"] and "no chords" in found.facts["chords"]["said"]
+    triad = sum(sine(pitch, 4.0, 0.2) for pitch in (220.0, 277.18, 329.63))
+    found = extract(triad.astype(np.float32), kinds=("chords",)).controls
+    assert found.key is None and [(c.root, c.quality) for c in found.chords or ()] == [(9, "maj")]
+
+
+def test_a_beat_of_one_tone_leaves_the_chord_that_was_there() -> None:
+    held = np.stack([_template(0, "maj"), _template(7, "maj")], 1).repeat(40, 1)  # C and G, with a lone A between
+    lone = np.zeros((12, 20))
+    lone[9] = 1.0
+    chroma = np.concatenate([held[:, :40], lone, held[:, :40], held[:, 40:]], 1).astype(np.float32)
+    chords = chords_of(chroma, np.arange(0, 141, 20) * HOP / RATE, 140 * HOP / RATE)
+    assert [(chord.root, chord.quality) for chord in chords] == [(0, "maj"), (7, "maj")]
 
 
 def test_a_whole_band_is_heard(played: Extracted) -> None:

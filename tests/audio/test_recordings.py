@@ -96,6 +96,18 @@ def test_what_is_odd_is_accepted_and_said(tmp_path, wave, note: str) -> None:
     assert abs(read.wave.mean()) < 1e-3 and np.abs(read.wave).max() > 0.2
 
 
+def test_a_wav_that_holds_less_than_its_header_says_is_read_and_said(tmp_path) -> None:
+    whole = saved(tmp_path / "whole.wav", sine(440.0, 2.0, 0.5)).read_bytes()
+    (tmp_path / "short.wav").write_bytes(whole[: len(whole) // 2])
+    read = read_recording(tmp_path / "short.wav")
+    assert read.seconds == pytest.approx(1.0, abs=0.01)
+    assert "it is cut short: its header promises 2.00 s, the file holds 1.00 s" in read.notes
+    place = whole.index(b"data") + 4
+    for open_length in (b"\xff\xff\xff\xff", b"\x00\x00\x00\x80"):  # as writers into a pipe leave it
+        (tmp_path / "piped.wav").write_bytes(whole[:place] + open_length + whole[place + 4 :])
+        assert not any("cut short" in note for note in read_recording(tmp_path / "piped.wav").notes)
+
+
 def test_a_plain_recording_has_no_complaint(tmp_path) -> None:
     rng = np.random.default_rng(1)
     read = read_recording(saved(tmp_path / "plain.wav", 0.1 * rng.standard_normal(22050)))

@@ -22,6 +22,7 @@ from domains.audio.controls.midi import to_midi
 from domains.audio.synth.soundfont import SoundFont
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
+from shared.front.progress import counted
 from shared.front.provenance import provenance
 
 
@@ -52,6 +53,7 @@ def compose_music(settings: ComposeMusic, progress: Report, operation: Operation
         "bars": score.bars,
         "form": score.form,
         "seconds": round(score.seconds_in_all, 6),
+        "seconds_of_the_mix": round(played.mix.shape[1] / played.rate, 6),  # the last notes ring on
         "samples_of_the_bars": played.body,
         "lowered_db": round(played.lowered, 3),
         "peak": round(float(np.abs(played.mix).max()), 4),
@@ -65,12 +67,15 @@ def compose_music(settings: ComposeMusic, progress: Report, operation: Operation
         for role, stem in stems.items():
             _wav(folder / f"stem_{role}.wav", stem, played.rate, f"{role} of {words}")
         for name, body in (
-            ("controls.json", {"controls": to_json(controls), "provenance": record}),
-            ("score.json", {**score.to_json(), "facts": facts, "provenance": record}),
+            ("controls.json", {"controls": to_json(controls)}),
+            ("score.json", {"score": score.to_json(), "report": facts}),
         ):
-            write_atomic(folder / name, json.dumps(body, indent=1, allow_nan=False))
+            write_atomic(folder / name, json.dumps({**record, **body}, indent=1, allow_nan=False))
     names = ("mix.wav", "music.mid", *(f"stem_{role}.wav" for role in stems), "controls.json", "score.json")
-    sentence = f"{score.bars} bars of {score.mood} {score.genre} in {score.key}, {score.seconds_in_all:.1f} s"
+    sentence = (
+        f"{counted(score.bars, 'bar')} of {score.mood} {score.genre} in {score.key}, {score.seconds_in_all:.1f} s"
+    )
+    sentence += f" ({facts['seconds_of_the_mix']:.1f} s with what rings on)"
     return Outcome(sentence, tuple(Path(settings.out) / name for name in names), facts, {"score": score})
 
 

@@ -91,8 +91,12 @@ def extract(
         edges = _edges(beat, length)
         chords = harmony.chords_of(tones, edges, length)
         key, margin = harmony.key_of(tones)
-        facts["key"] = {"name": key.name, "margin": round(margin, 3)}
+        facts["key"] = {"name": None if key is None else key.name, "margin": round(margin, 3)}
         facts["chords"] = {"count": len(chords)}
+        if key is None:
+            facts["key"]["said"] = "no key can be told: too few different tones sound"
+        if not chords:
+            facts["chords"]["said"] = "no chords can be told: nowhere do enough tones sound together"
     notes = None
     if "melody" in kinds:
         tell("notes")

@@ -22,6 +22,8 @@ HEARD: Final = ("maj", "min", "7", "maj7", "min7")  # qualities that templates t
 PLAIN: Final = 0.02  # how much better a seventh must fit than the triad
 CHANGE: Final = 0.12  # what a change of chord costs, in cosine
 LEAST: Final = 0.55  # cosine below which there is no chord
+CHORD_TONES, KEY_TONES = 2.4, 4.0  # classes that must sound together in a beat, and in all: with fewer nobody can tell
+SILENT: Final = 0.01  # by how much no chord is better where a beat says nothing: a chord before it goes on over it
 # How often each degree sounds in a key: Temperley, from the Kostka-Payne corpus.
 MAJOR: Final = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 MINOR: Final = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
@@ -44,8 +46,11 @@ def chroma(wave: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate(found, axis=1).astype(np.float32)
 
 
-def key_of(chroma: NDArray[np.float32]) -> tuple[Key, float]:
-    """(12, T) chroma -> the key, and by how much its correlation beats the next best key's. Loud frames count alike."""
+def key_of(chroma: NDArray[np.float32]) -> tuple[Key | None, float]:
+    """(12, T) chroma -> the key, and by how much its correlation beats the next best key's. Loud frames count alike.
+
+    None where fewer than `KEY_TONES` classes sound: a tone or a chord belongs to many keys.
+    """
     peaks = chroma.max(axis=0)
     total = (chroma / np.maximum(peaks, 0.01 * float(peaks.max(initial=1e-9)))).sum(axis=1, dtype=np.float64)
     keys, scores = [], []
@@ -54,11 +59,11 @@ def key_of(chroma: NDArray[np.float32]) -> tuple[Key, float]:
             keys.append(Key(tonic, mode))
             scores.append(float(np.corrcoef(np.roll(profile, tonic), total)[0, 1]))
     order = np.argsort(scores)[::-1]
-    return keys[order[0]], scores[order[0]] - scores[order[1]]
+    return keys[order[0]] if _sounding(total) >= KEY_TONES else None, scores[order[0]] - scores[order[1]]
 
 
 def chords_of(chroma: NDArray[np.float32], edges: NDArray[np.float64], length: float) -> tuple[Chord, ...]:
-    """Chords between edges.
+    """Chords between edges; none where most beats hold too few tones for a chord.
 
     chroma   (12, T) a frame every 512 samples
     edges    (n + 1,) seconds, ascending: a chord holds from one to another of them
@@ -75,9 +80,12 @@ def chords_of(chroma: NDArray[np.float32], edges: NDArray[np.float64], length: f
     norms = np.linalg.norm(held, axis=1, keepdims=True)
     fits = (held / np.maximum(norms, 1e-9)) @ bank.T  # (n, 60)
     fits -= PLAIN * np.array([quality not in ("maj", "min") for _, quality in names])
-    fits = np.concatenate(
-        [fits, np.where(norms > 1e-3 * max(float(norms.max()), 1e-9), LEAST, 1.0)], axis=1
-    )  # no chord
+    loud = norms[:, 0] > 1e-3 * max(float(norms.max()), 1e-9)
+    fits = np.concatenate([fits, np.where(loud, LEAST, 1.0)[:, None]], axis=1)  # no chord
+    thin = loud & (_sounding(held.T) < CHORD_TONES)
+    if thin.sum() > loud.sum() / 2:
+        return ()
+    fits[thin] = np.where(np.arange(fits.shape[1]) < len(names), LEAST - SILENT, fits[thin])
     path = _seldom(fits)
     found: list[Chord] = []
     for n, state in enumerate(path):
@@ -89,6 +97,11 @@ def chords_of(chroma: NDArray[np.float32], edges: NDArray[np.float64], length: f
             start = found.pop().start
         found.append(Chord(start, end, root, quality))
     return tuple(found)
+
+
+def _sounding(power: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(12, ...) -> (...): how many classes share a sound, (sum v)^2 / sum v^2; 1 for a pure tone, 12 for noise."""
+    return power.sum(axis=0) ** 2 / np.maximum((power**2).sum(axis=0), 1e-24)
 
 
 def _template(root: int, quality: str) -> NDArray[np.float64]:
