@@ -15,8 +15,9 @@ from domains.audio.controls.frames import HOP, RATE
 from domains.audio.evaluate import Heard
 from domains.audio.extract.extract import curves
 from domains.audio.spectrogram import clips, vocoder_train
-from domains.audio.spectrogram.mel import mel_levels
-from domains.audio.spectrogram.vocoder import RECIPE, Vocoder, VocoderConfig, from_pretrained
+from domains.audio.spectrogram.generate import usual_decoder
+from domains.audio.spectrogram.mel import griffin_lim, mel_levels
+from domains.audio.spectrogram.vocoder import RECIPE, TAKES_OVER, Vocoder, VocoderConfig, from_pretrained
 from shared import checkpoints
 from shared.errors import UserError
 from tests.audio.sounds import clicks, sine
@@ -67,7 +68,11 @@ def test_the_recipe_trains_resumes_and_is_found_by_its_name(tmp_path: Path, shor
     path = vocoder_train.train(out=tmp_path, steps=20, recipe=size, count=0)
     network, card = from_pretrained(path)
     assert network.config == TINY and card["recipe"] == RECIPE and card["steps"] == 20
-    assert card["takes over from Griffin-Lim"] is False
+    assert card[TAKES_OVER] is False and usual_decoder(path) is griffin_lim
+    facts = {key: card[key] for key in ("name", "recipe", "data", "licence", "minutes", "metrics")}
+    checkpoints.save(tmp_path / "won.safetensors", network, facts | {TAKES_OVER: True})
+    assert usual_decoder(tmp_path / "won.safetensors") is not griffin_lim
+    assert usual_decoder(tmp_path / "absent.safetensors") is griffin_lim
     again = vocoder_train.train(out=tmp_path, steps=20, recipe=size, count=0, resume=True)
     assert checkpoints.read(again)[1]["sha256"] == card["sha256"]
 

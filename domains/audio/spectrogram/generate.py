@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,7 @@ from domains.audio.spectrogram.control import hints
 from domains.audio.spectrogram.level import LevelPull, LevelShift
 from domains.audio.spectrogram.mel import LOUDEST, griffin_lim, mel_levels
 from domains.audio.spectrogram.model import LONGEST, Spectrograms, denoiser, padded, state, told
+from domains.audio.spectrogram.vocoder import TAKES_OVER, WEIGHTS, from_pretrained
 from shared.adapters.card import Card
 from shared.adapters.controlnet import HINT
 from shared.adapters.host import host_of
@@ -77,7 +80,7 @@ def generate(
     level_pull: float = 0.0,
     kept: Kept | None = None,
     repeats: int = 1,
-    decoder: Decoder = griffin_lim,
+    decoder: Decoder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Take]:
     """One clip for each of the controls and its seed, of exactly their length; all must have as many samples.
@@ -85,6 +88,7 @@ def generate(
     guidance      of genre and mood: 1 follows them as learned, more exaggerates;  strength  of the controls
     level_shift, level_pull   hold the dynamics to their level (level.py); 0 is the plain model
     kept          parts of a recording that stay;  repeats  times that a stretch of the way is gone with them (RePaint)
+    decoder       of levels to sound; None: `usual_decoder`
     progress      called with (moves done, moves); may raise to cancel
     Raises UserError for controls, seeds or recordings that do not fit.
     """
@@ -127,7 +131,7 @@ def generate(
             observers=[watch],
         )
     levels = form.codec.decode(run.x.reshape(len(asked), 160, total)[..., :frames])
-    waves = decoder(levels, samples)
+    waves = (decoder or usual_decoder())(levels, samples)
     if kept is not None:
         waves = _joined(waves, kept)
     spent = asking.spent
@@ -135,6 +139,16 @@ def generate(
         Take(level.numpy(), np.asarray(wave.numpy(), dtype=np.float32), spent.calls, spent.backprops)
         for level, wave in zip(levels, waves, strict=True)
     ]
+
+
+@cache
+def usual_decoder(path: Path = WEIGHTS) -> Decoder:
+    """The vocoder that ships, where its card says that it beats Griffin-Lim in every row; Griffin-Lim otherwise."""
+    if path.is_file():
+        network, card = from_pretrained(path)
+        if card.get(TAKES_OVER) is True:
+            return network.decode
+    return griffin_lim
 
 
 def _checked(asked: Sequence[Controls], seeds: Sequence[int]) -> int:

@@ -18,8 +18,7 @@ from domains.audio.controls.controls import Controls
 from domains.audio.controls.frames import HOP
 from domains.audio.evaluate import chance, listen, metric, score, table
 from domains.audio.spectrogram.clips import asked, piece, start
-from domains.audio.spectrogram.generate import Decoder, generate
-from domains.audio.spectrogram.mel import griffin_lim
+from domains.audio.spectrogram.generate import Decoder, generate, usual_decoder
 from domains.audio.spectrogram.model import Spectrograms, denoiser
 from shared.denoiser import Query
 from shared.noise import stream
@@ -42,11 +41,12 @@ def questions(count: int, frames: int, split: Split = "test", seed: int = 101) -
 
 
 def measured(
-    model: Spectrograms, count: int, frames: int, *, split: Split = "test", decoder: Decoder = griffin_lim
+    model: Spectrograms, count: int, frames: int, *, split: Split = "test", decoder: Decoder | None = None
 ) -> dict[str, Any]:
     """The metrics of evaluate.py, name -> value, interval, uncontrolled, chance and ceiling; count 0: none."""
     if not count:
         return {}
+    decoder = decoder or usual_decoder()
     asking = questions(count, frames, split)
     wishes = [one for one, _ in asking]
     free = [one.only() for one in wishes]

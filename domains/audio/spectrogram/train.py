@@ -79,7 +79,7 @@ class Size:
 
 SIZES: Final = {
     "cpu": Size(SMALL_UNET, "v", rows=16, lr=1e-3, ema=0.998, fresh=0.5),
-    "gpu": Size(SMALL_UNET, "v", rows=128, lr=1e-3, ema=0.9995, fresh=0.5),
+    "gpu": Size(SMALL_UNET, "v", rows=128, lr=1e-3, ema=0.9995, fresh=0.1),
     "dit": Size(SMALL_DIT, "x0", rows=16, lr=1e-3, ema=0.998, fresh=0.5),
     "paper": Size(PAPER, "eps", rows=24, lr=1e-4, ema=0.9995, fresh=0.5, warmup=1000, paper=True),
 }
@@ -238,7 +238,7 @@ def _card(recipe: str, size: str, report: TrainReport) -> dict[str, Any]:
     return {
         "name": recipe,
         "recipe": recipe,
-        "command": f"suite train {recipe} --size {size}",
+        "command": f"suite train {recipe} --size {size}" if size in ("cpu", "gpu") else f"train(size={size!r})",
         "data": [DATA],
         "licence": "Apache-2.0",
         "minutes": round(report.seconds / 60, 1),

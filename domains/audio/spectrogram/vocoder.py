@@ -23,6 +23,7 @@ from shared import checkpoints
 
 RECIPE: Final = "audio/vocoder"
 WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "vocoder.safetensors"
+TAKES_OVER: Final = "takes over from Griffin-Lim"  # in the card: whether it won every row of its table
 LARGEST_CHANGE: Final = 8.0  # nepers, either way, of a magnitude
 
 

@@ -24,7 +24,7 @@ from domains.audio.evaluate import beat_f1, correlation, listen, melody_accuracy
 from domains.audio.spectrogram.clips import DATA, FIRST, WaveClips, sound
 from domains.audio.spectrogram.generate import Decoder
 from domains.audio.spectrogram.mel import LOUDEST, SMALL_RANGE, griffin_lim, mel_levels
-from domains.audio.spectrogram.vocoder import RECIPE, WEIGHTS, Vocoder, VocoderConfig
+from domains.audio.spectrogram.vocoder import RECIPE, TAKES_OVER, WEIGHTS, Vocoder, VocoderConfig
 from shared import checkpoints
 from shared.errors import UserError
 from shared.noise import seeded
@@ -93,7 +93,7 @@ def train(
         "steps": report.step,
         "clips": report.rows,
         "metrics": rows,
-        "takes over from Griffin-Lim": better(rows),
+        TAKES_OVER: better(rows),
         "failures": "Trained on the synth of this suite alone, without an adversary: noise and voices come out smooth.",
     }
     path = out / WEIGHTS.name
