@@ -8,6 +8,7 @@ from typing import Final
 from domains.audio.compose.operations import COMPOSE
 from domains.audio.controls.spans import KINDS
 from domains.audio.score.operations import GENERATE
+from domains.audio.studio.operations import STUDIO
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
 
@@ -88,4 +89,4 @@ PREVIEW = Operation(
     command=("audio", "preview"),
     help="Hear what controls ask for: the melody as a plain tone, chords, clicks at the beats, the asked loudness.",
 )
-OPERATIONS: Final = (GENERATE, EXTRACT, COMPOSE, PREVIEW)
+OPERATIONS: Final = (GENERATE, *STUDIO, EXTRACT, COMPOSE, PREVIEW)

@@ -26,7 +26,6 @@ from domains.audio.controls.controls import Controls
 from domains.audio.controls.frames import inside
 from domains.audio.controls.notes import Note
 from domains.audio.score import roll, wishes
-from domains.audio.score.model import key_vector
 from domains.audio.score.operations import MOST_BARS
 from shared.errors import UserError
 
@@ -66,6 +65,8 @@ class Plan:
     @property
     def key(self) -> NDArray[np.float32] | None:
         """What the network is told of the key."""
+        from domains.audio.score.model import key_vector  # needs torch, which playing and judging do not
+
         key = self.controls.key
         return None if key is None else key_vector(key.pitch_classes, key.tonic)
 

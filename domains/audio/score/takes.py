@@ -99,17 +99,6 @@ def listened(controls: Controls, heard: NDArray[np.float32]) -> tuple[ClipScores
 
 def row(take: Take, controls: Controls, files: Mapping[str, Any]) -> dict[str, Any]:
     """A take in the report: plain JSON."""
-    scores = None
-    if take.scores is not None:
-        one = take.scores
-        scores = {
-            "melody": _round(one.melody),
-            "dynamics_r": _round(one.dynamics_micro),
-            "level_error_db2": _round(one.level_error),
-            "beat_f1": _round(one.beat),
-            "downbeat_f1": _round(one.downbeat),
-            "in_key": _round(one.in_key),
-        }
     peak, lufs = true_peak(take.wave), loudness(take.wave, take.rate)
     return {
         "take": take.number,
@@ -117,10 +106,27 @@ def row(take: Take, controls: Controls, files: Mapping[str, Any]) -> dict[str, A
         "genre": take.genre,
         **files,
         "strokes": {track.name: len(track.notes) for track in take.tracks},
-        "scores": {"notes": {name: _round(value) for name, value in take.kept.items()}, "sound": scores},
+        "scores": {
+            "notes": {name: _round(value) for name, value in take.kept.items()},
+            "sound": None if take.scores is None else scores_of(take.scores),
+        },
         "peak_dbtp": _round(peak if np.isfinite(peak) else None),
         "lufs": _round(lufs),
         "gain_db": _round(take.sound.gain),
+    }
+
+
+def scores_of(one: ClipScores | None) -> dict[str, float | None]:
+    """What a report says of a sound; no scores of silence."""
+    if one is None:
+        return {}
+    return {
+        "melody": _round(one.melody),
+        "dynamics_r": _round(one.dynamics_micro),
+        "level_error_db2": _round(one.level_error),
+        "beat_f1": _round(one.beat),
+        "downbeat_f1": _round(one.downbeat),
+        "in_key": _round(one.in_key),
     }
 
 
