@@ -24,6 +24,7 @@ from domains.audio.spectrogram.control import ControlConfig, SpectrogramControl,
 from domains.audio.spectrogram.generate import FADE, Kept, Take, generate
 from domains.audio.spectrogram.level import LevelPull, heard_levels
 from domains.audio.spectrogram.masking import ALL_SAID, NONE_SAID, PARTIAL, draw_bound
+from domains.audio.spectrogram.measure import measured
 from domains.audio.spectrogram.mel import MELS, Codec, mel_levels
 from domains.audio.spectrogram.model import (
     PAPER,
@@ -336,6 +337,12 @@ def test_a_batch_is_a_function_of_its_step_and_its_loss_of_the_generator(short_p
     assert not torch.equal(batches(4)["x0"], one["x0"])
 
 
+def test_the_pool_of_pieces_grows_to_its_size_and_moves_on_with_the_step() -> None:
+    assert clips.window(0, 0.5, 4, 6) == range(0, 4)
+    assert clips.window(3, 0.5, 4, 6) == range(0, 5)
+    assert clips.window(10, 0.5, 4, 6) == range(3, 9)
+
+
 def test_training_never_plays_the_instruments_that_are_held_back() -> None:
     from domains.audio.compose.genres import GENRES_TABLE
 
@@ -363,3 +370,17 @@ def test_every_network_of_a_recipe_fits_into_a_checkpoint() -> None:
             weights = sum(p.numel() for p in module.parameters())
             assert 2 * weights < 0.99 * checkpoints.LARGEST, (name, weights)
     assert denoiser(new_network(UNET), FORMS["unet"]).null is not None
+
+
+@pytest.mark.prove
+def test_a_card_says_controlled_uncontrolled_ceiling_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "BARS", 4)
+    said = measured(woken("unet"), 2, 192)
+    for cache in (clips.sound, clips.piece):
+        cache.cache_clear()
+    assert {"melody", "dynamics_micro", "dynamics_macro", "level_error", "beat", "downbeat"} <= said.keys()
+    for entry in said.values():
+        assert entry.keys() == {"value", "low", "high", "uncontrolled", "ceiling", "chance"}
+    assert said["melody"]["ceiling"] > 0.8 > said["melody"]["value"]
+    assert said["dynamics_micro"]["ceiling"] > 0.95
+    assert said["level_error"]["ceiling"] < 1 < said["level_error"]["value"]
