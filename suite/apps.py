@@ -118,6 +118,19 @@ APPS: Final = (
         picture="suite/pictures/image_shapes.png",
         shows="An edge map and three pictures that the app made from it: the drawn contours, coloured by the caption.",
     ),
+    App(
+        domain="audio",
+        name="score",
+        title="Music that follows",
+        line="Draw what shall happen when, hear it, and let music be made that does it; sound, MIDI and stems.",
+        page="domains.audio.app:page",
+        operations="domains.audio.cli:OPERATIONS",
+        extra="audio",
+        needs=("librosa", "mido", "soundfile", "soxr"),
+        checkpoints=("domains/audio/score/checkpoints/score.safetensors",),
+        picture="suite/pictures/audio_score.png",
+        shows="Lanes with a melody and a curve of loudness that were asked, and over them what the made music does.",
+    ),
 )
 
 RECIPES: Final = {
