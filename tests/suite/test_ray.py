@@ -1,6 +1,6 @@
 """Jobs over Ray: two workers of this machine, on loopback, without a dashboard or a report home.
 
-Ray's start takes a minute on a busy machine and gives up there, so these are run by `make prove`.
+Ray's start gives up on a machine that is busy with other work (docs/scale.md), so these are run by `make prove`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def test_a_killed_workers_job_is_done_by_another_and_given_up_after_three(tmp_pa
 
 def test_nothing_listens_beyond_loopback_and_nothing_is_reported_home(cluster) -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert not cluster._private.worker.global_worker.node.get_webui_url_with_protocol
+    assert not cluster._private.worker.global_worker.node.webui_url
     assert cluster._private.services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
     here = psutil.Process()
     heard = [
@@ -58,7 +58,7 @@ def test_nothing_listens_beyond_loopback_and_nothing_is_reported_home(cluster) -
         for found in process.net_connections(kind="inet")
         if found.status == psutil.CONN_LISTEN
     ]
-    assert heard and {ip for _, ip in heard} <= {"127.0.0.1", "::1"}
+    assert heard and {ip for _, ip in heard} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_batch_command_over_ray_makes_its_items_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
