@@ -40,8 +40,8 @@ def cost(
     for k, (i, j) in enumerate(zip(grid.route, grid.route[1:], strict=False), start=1):
         if j < i:
             continue
-        rewards += sum(g.rewards(k, k == end) for g in guidance if g.active(grid.points[j]))
         t, s = grid.points[i], grid.points[j]
+        rewards += sum(g.rewards(k, k == end, t) for g in guidance if g.active(s))
         for at in asked_at(sampler, t, s, grid):
             acting = [g for g in guidance if g.active(at)]
             for asked, queries in plan(denoiser, acting, cond).items():

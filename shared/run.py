@@ -258,8 +258,8 @@ class Guidance:
         """
         return None, own
 
-    def rewards(self, k: int, last: bool) -> int:
-        """How many rewards `weigh` computes a row at position k of the route (last: the end of the run)."""
+    def rewards(self, k: int, last: bool, at: Point) -> int:
+        """How many rewards `weigh` computes a row after the step from the point `at` to position k (last: the end)."""
         return 0
 
 

@@ -64,13 +64,13 @@ class Steering(Guidance):
     def active(self, at: Point) -> bool:
         return self.strength != 0
 
-    def rewards(self, k: int, last: bool) -> int:
-        """One at the positions where it weighs; a window may close some of them."""
-        return int(last or k % self.every == 0)
+    def rewards(self, k: int, last: bool, at: Point) -> int:
+        """One at the positions where it weighs."""
+        return int(last or (k % self.every == 0 and self.window.open(at)))
 
     def weigh(self, x: Tensor, step: Step, tr: Transition, own: Own) -> tuple[Tensor | None, Own]:
         owed = _changed(step, tr) if self.pays else None
-        if not step.last and (step.k % self.every or not self.window.open(step.t)):
+        if not self.rewards(step.k, step.last, step.t):
             return owed, own
         gain, own = self._gain(x, step, tr, own)
         return gain if owed is None else gain + owed, own

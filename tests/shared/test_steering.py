@@ -200,9 +200,9 @@ def test_rewards_are_counted_before_the_run() -> None:
         asked.append(len(x0))
         return reward(x0)
 
-    for every in (1, 4):
+    for every, window in ((1, Window()), (4, Window()), (1, Window(-1.0, 1.0)), (2, Window(50.0, 60.0))):
         asked.clear()
-        case = contract.plain_case(FLOW, "ancestral", (Steering(seen, every=every),), jumps=True)
+        case = contract.plain_case(FLOW, "ancestral", (Steering(seen, every=every, window=window),), jumps=True)
         declared = cost(case.denoiser, case.sampler, case.grid, cond=case.cond, guidance=case.guidance).rewards
         run(case, None)
         assert declared == len(asked) > 0
