@@ -132,7 +132,7 @@ def by_hand(denoiser: Denoiser, grid: Grid) -> dict[str, Callable[[Tensor], Tens
     network, points = Tenth(), grid.points
     laws = [DDIM().law(t, s, grid, {}).numbers[:2] for t, s in itertools.pairwise(points)]
     heads = [denoiser.head.coefs(t) for t in points[:-1]]
-    steps = [(k_x, k_x0, head.c_skip, head.c_out) for (k_x, k_x0), head in zip(laws, heads, strict=True)]
+    steps = [tuple(map(float, (*law, head.c_skip, head.c_out))) for law, head in zip(laws, heads, strict=True)]
 
     def plain(x: Tensor) -> Tensor:
         for k_x, k_x0, c_skip, c_out in steps:
