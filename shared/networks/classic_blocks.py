@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shared.networks.layers import CONVOLUTIONS, upsampled_convolution, zero
+from shared.networks.layers import CONVOLUTIONS, GroupNorm, upsampled_convolution, zero
 from shared.networks.tokens import TokenAttention
 
 POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -40,10 +40,10 @@ class ClassicBlock(nn.Module):
         super().__init__()
         conv = CONVOLUTIONS[dims]
         self.dims, self.resample, self.scales = dims, resample, modulation == "scale_shift"
-        self.norm_in = nn.GroupNorm(groups, c_in, eps=eps)
+        self.norm_in = GroupNorm(groups, c_in, eps=eps)
         self.conv_in = conv(c_in, c_out, 3, padding=1)
         self.modulation = nn.Linear(embedding, c_out * (2 if self.scales else 1))
-        self.norm_out = nn.GroupNorm(groups, c_out, eps=eps)
+        self.norm_out = GroupNorm(groups, c_out, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = conv(c_out, c_out, 3, padding=1)
         zero(self.conv_out)
@@ -73,7 +73,7 @@ class ImageAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, *, groups: int, eps: float) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=eps) if groups else nn.Identity()
+        self.norm = GroupNorm(groups, channels, eps=eps) if groups else nn.Identity()
         self.attention = TokenAttention(channels, heads)
         zero(self.attention.out)
 
@@ -105,7 +105,7 @@ class ContextAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, source: int, *, layers: int, groups: int, eps: float) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=eps)
+        self.norm = GroupNorm(groups, channels, eps=eps)
         self.enter, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.blocks = nn.ModuleList(ContextBlock(channels, heads, source) for _ in range(layers))
         zero(self.out)

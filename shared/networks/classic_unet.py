@@ -37,7 +37,7 @@ from shared.networks.conditions import (
     with_labels,
     with_vectors,
 )
-from shared.networks.layers import CHANNELS_LAST, CONVOLUTIONS, TimeEmbedding, zero
+from shared.networks.layers import CHANNELS_LAST, CONVOLUTIONS, GroupNorm, TimeEmbedding, zero
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class ClassicUNet(nn.Module):
                 inputs.append(below + kept.pop())
                 below = widths[level]
             self.up.append(self._stage(level, inputs, width, "up" if level else None))
-        self.norm = nn.GroupNorm(config.groups, widths[0], eps=config.eps)
+        self.norm = GroupNorm(config.groups, widths[0], eps=config.eps)
         self.head = CONVOLUTIONS[dims](widths[0], config.out_channels, 3, padding=1)
         zero(self.head)
 

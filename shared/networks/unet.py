@@ -28,6 +28,7 @@ from shared.networks.layers import (
     CHANNELS_LAST,
     CONVOLUTIONS,
     Attention,
+    GroupNorm,
     ResidualBlock,
     TimeEmbedding,
     Upsample,
@@ -185,7 +186,7 @@ class UNet(nn.Module):
                 self.join.append(conv(2 * c, c, 1))
                 self.up.append(Level(config, c, blocks, embedding, attention))
         self.mid = Level(config, widths[-1], 1, embedding, last in config.attention)
-        self.norm = nn.GroupNorm(config.groups, widths[0])
+        self.norm = GroupNorm(config.groups, widths[0])
         self.head = conv(widths[0], config.out_channels * patch, 3, padding=1)
         zero(self.head)
 

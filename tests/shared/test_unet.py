@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shared.errors import UserError
-from shared.networks.layers import ResidualBlock, TimeEmbedding, depth_to_space, space_to_depth
+from shared.networks.layers import (
+    CHANNELS_LAST,
+    GroupNorm,
+    ResidualBlock,
+    TimeEmbedding,
+    depth_to_space,
+    space_to_depth,
+)
 from shared.networks.unet import UNet, UNetConfig
 
 torch.set_num_threads(1)
@@ -244,3 +251,20 @@ def test_the_network_is_one_graph_without_branches_on_values():
     whole = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(whole(x, t, cond), network(x, t, cond))
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 8, 8), (2, 64, 8, 8), (2, 16, 4, 4, 4), (2, 32, 40, 40)])
+def test_a_norm_keeps_values_and_layout_and_shuns_the_slow_kernel(shape, monkeypatch) -> None:
+    norm, dims = GroupNorm(8, shape[1]), len(shape) - 2
+    x = torch.randn(shape).contiguous(memory_format=CHANNELS_LAST[dims]).requires_grad_()
+    nn.init.normal_(norm.weight)
+    plain = nn.functional.group_norm(x, 8, norm.weight, norm.bias, norm.eps)
+    (slope,) = torch.autograd.grad(plain.square().sum(), x)
+    seen, group_norm = [], nn.functional.group_norm
+    monkeypatch.setattr(nn.functional, "group_norm", lambda x, *rest: seen.append(x) or group_norm(x, *rest))
+    said = norm(x)
+    torch.testing.assert_close(said, plain)
+    torch.testing.assert_close(torch.autograd.grad(said.square().sum(), x)[0], slope)
+    assert said.is_contiguous(memory_format=CHANNELS_LAST[dims])
+    slow = dims == 2 and shape[1] // 8 % 8 and math.prod(shape[2:]) < 1024  # few channels a group, a small picture
+    assert seen[0].is_contiguous() == bool(slow)
