@@ -47,7 +47,7 @@ def untaken(path: Path | str) -> Path:
     """A place for results: absent, or an empty folder. UserError for any other, so that nothing is overwritten."""
     path = Path(path)
     if path.is_file():
-        raise UserError("exists already", where=str(path), remedy="choose a new name for the results")
+        raise UserError("exists already and is not an empty folder", where=str(path), remedy="choose a new name")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(
             "exists and is not an empty folder", where=str(path), remedy="choose a new folder for the results"
