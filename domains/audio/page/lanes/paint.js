@@ -256,11 +256,13 @@ function fields() {
   element.querySelector('[data-do=redo]').disabled = !future.length;
 }
 
+const count = (number, word) => `${number} ${word}${number === 1 ? '' : 's'}`;
+
 function short(kind) {
   if (!content(kind)) return 'not asked: the model decides';
   if (!isAsked(kind)) return 'left free: the model decides';
-  if (kind === 'melody') return state.melody.length ? `${state.melody.length} notes` : 'asked: no melody';
-  return `${state.dynamics.length} points`;
+  if (kind === 'melody') return state.melody.length ? count(state.melody.length, 'note') : 'asked: no melody';
+  return count(state.dynamics.length, 'point');
 }
 
 function inWords(kind) {
