@@ -68,5 +68,5 @@ def _reshaped(controls: Controls, wish: Mapping[str, Any]) -> tuple[Controls, st
         chords = strip(str(wish["strip"])[:2000], grid, controls.length)
         return replace(controls, chords=chords or None, grid=grid), f"{len(chords)} chords."
     rising = controls.dynamics is None or controls.dynamics.points[0][1] >= controls.dynamics.points[-1][1]
-    made = Dynamics.shape(str(wish.get("shape")), controls.length, middle=MIDDLE, span=SPAN, falling=not rising)
-    return replace(controls, dynamics=made), "Rising; choose it again for falling." if rising else "Falling."
+    curve = Dynamics.shape(str(wish.get("shape")), controls.length, middle=MIDDLE, span=SPAN, falling=not rising)
+    return replace(controls, dynamics=curve), "Rising; choose it again for falling." if rising else "Falling."

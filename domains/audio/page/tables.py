@@ -49,7 +49,7 @@ def rows_of(controls: Controls, unit: str) -> dict[str, Rows]:
         if controls.given(kind) and controls.spans.of(kind) is not None
         for span in controls.spans.of(kind) or ()
     ]
-    found = {"notes": notes, "points": points, "chords": chords, "spans": spans}
+    found: dict[str, Rows] = {"notes": notes, "points": points, "chords": chords, "spans": spans}
     return {name: [*rows, [""] * len(HEADERS[name])] for name, rows in found.items()}
 
 
@@ -59,8 +59,8 @@ def with_rows(controls: Controls, table: str, rows: Sequence[Sequence[Any]], uni
     Raises UserError that names table and row.
     """
     at = _reader(controls, unit)
-    read = {"notes": _note, "points": _point, "chords": _chord, "spans": _span}[table]
-    made = []
+    read: Callable[..., Any] = {"notes": _note, "points": _point, "chords": _chord, "spans": _span}[table]
+    made: list[Any] = []
     for n, row in enumerate(rows):
         if not any(str(cell if cell is not None else "").strip() for cell in row):
             continue
