@@ -25,17 +25,17 @@ from domains.audio.loudness import true_peak
 from domains.audio.score import model, roll, run, wishes
 from domains.audio.score.arrange import band_of, parts_of, roll_of, tracks_of
 from domains.audio.score.judge import judged
-from domains.audio.score.model import NETWORK
 from domains.audio.score.operations import GENERATE, GenerateMusic
 from domains.audio.score.perform import perform
-from domains.audio.score.plan import plan, straightened, swung
+from domains.audio.score.piano import NETWORK
+from domains.audio.score.plan import levelled, plan, straightened, swung
 from domains.audio.score.train import new_network
 from domains.audio.score.writing import Wanted, calls, windows, write
 from shared import checkpoints
 from shared.errors import Cancelled, UserError
 from shared.front.command import invoke
 
-TINY = replace(NETWORK, width=32, layers=1, heads=2)
+TINY = replace(NETWORK, channels=(8, 8, 8))
 CARD = {
     "name": "untrained",
     "recipe": model.RECIPE,
@@ -178,6 +178,33 @@ def test_a_key_leaves_no_other_pitch_but_what_melody_and_chords_ask_for(network)
     late = own.take(own.onset >= 2)
     assert all(4 <= onset < 8 and pitch % 12 == 8 for onset, pitch in zip(late.onset, late.pitch, strict=True))  # G#
     assert judged(rolls[0], plan(replace(asked, melody=None, chords=None)))["in_key"] > 0.9
+
+
+def test_what_is_law_is_played_as_it_was_asked_inside_its_span_and_not_outside(network) -> None:
+    grid = BeatGrid.steady(120)
+    tune = tuple(Note(0.5 * k, 0.5 * k + 0.25, 60 + k, 90) for k in range(16))
+    kit = tuple(Note(0.25 * k, 0.25 * k + 0.1, 36 if k % 2 else 42, 100) for k in range(32))
+    asked = Controls(
+        length=8.0,
+        grid=grid,
+        melody=tune,
+        chords=(Chord(0.0, 8.0, 5, "min7"),),
+        dynamics=Dynamics(((0.0, -40.0), (8.0, -22.0))),
+        spans=Spans(melody=(Span(2.0, 6.0),), chords=(Span(0.0, 4.0),)),
+    )
+    for strict in (True, False):
+        laid = plan(asked, drums=kit, strict=strict)
+        x = levelled(write(network[1], laid, Wanted(["pop"], [None], [3], steps=2))[0], laid)
+        tracks = {track.name: track.notes for track in tracks_of(x, laid, band_of("pop", None, 0))}
+        inside = [(note.start, note.end, note.pitch) for note in tracks["melody"] if 2 <= note.start < 6]
+        wanted = [(note.start, note.end, note.pitch) for note in tune if 2 <= note.start < 6]
+        strokes = sorted((note.start, note.pitch) for note in tracks["drums"])
+        scores = judged(x, laid)
+        assert np.array_equal(np.round(inside, 9), np.round(wanted, 9)) is strict
+        asked_strokes = sorted((note.start, note.pitch) for note in kit)
+        assert np.array_equal(np.round(strokes, 9), np.round(asked_strokes, 9)) is strict
+        assert (scores["chords"] == 1.0) is strict and ((scores["dynamics"] or 0.0) > 0.95) is strict
+        assert len([note for note in tracks["melody"] if note.start >= 6]) != 4
 
 
 # --------------------------------------------------------------------------------------------------------- the writing

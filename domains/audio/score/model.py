@@ -1,9 +1,8 @@
 """The score model: a piano roll of some bars from genre, mood, tempo and the controls that bind.
 
-A transformer over time, a quarter note a token (DiT, Peebles and Xie 2023), on the path of a rectified flow (Liu et
-al. 2023), x_t = (1 - t) x0 + t n; bits are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0, since a
-token of 256 numbers cannot carry the noise of the 1056 that it stands for (Li and He 2025), and it says it as a
-correction of what each entry says for itself (see `Evidence`).
+A U-Net over pitch and time (piano.py) on the path of a rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t n; bits
+are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0, as a correction of what each entry says for itself
+(see `Evidence`): a roll is nearly all silence, and saying the noise of all of it would be most of the work.
 Bars that are written already stand in the state without noise, and a channel says where (see `Written`).
 Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
 """
@@ -24,14 +23,14 @@ from torch import Tensor, nn
 
 from domains.audio.compose.score import Notes
 from domains.audio.controls.tags import GENRES, MOODS
-from domains.audio.score import roll, wishes
+from domains.audio.score import roll
+from domains.audio.score.piano import Piano
 from shared import checkpoints
 from shared.denoiser import Denoiser, x0_head
 from shared.errors import UserError
 from shared.grid import Grid, own_times
 from shared.guidance.classifier_free import ClassifierFree
 from shared.guidance.known_region import KnownRegion
-from shared.networks.dit import DiTConfig
 from shared.noise import PerSample
 from shared.process import Process, flow
 from shared.run import Guidance, Observer, Own, RunState, Step, Transition
@@ -46,20 +45,6 @@ TEMPO_MIDDLE, TEMPO_SPAN = 4.7, 0.3  # log of quarter notes a minute: mean and d
 
 ONSETS: Final = 0.02  # share of the entries of a roll that are notes
 NOTE: Final = 2.0  # how far a note is from silence
-
-NETWORK: Final = DiTConfig(
-    dims=1,
-    in_channels=2 * roll.CHANNELS,
-    out_channels=roll.CHANNELS,
-    width=256,
-    layers=5,  # six are more than a checkpoint may hold
-    heads=4,
-    patch=4,
-    base=100.0,
-    vectors={"tempo": 2, "key": 24},
-    classes={"genre": len(GENRES), "mood": len(MOODS)},
-    images={"wishes": wishes.CHANNELS, "written": 1},
-)
 
 
 @cache
@@ -101,7 +86,7 @@ def denoiser(network: nn.Module, *, cond: dict[str, Tensor] | None = None) -> De
         null = {
             name: torch.full_like(value, -1) if name in ("genre", "mood") else value for name, value in cond.items()
         }
-    return Denoiser(Evidence(network), process(), x0_head(), null=null)
+    return Denoiser(Evidence(Piano(network)), process(), x0_head(), null=null)
 
 
 def shifted(rolls: Tensor) -> Tensor:

@@ -41,6 +41,10 @@ class Playing(Settings):
     takes: int = option(4, low=1, high=16, unit="takes", help="How many answers to make.")
     seed: int = option(0, kind="seed", help="Same seed, same music; take k uses seed + k - 1.")
     stems: bool = option(False, help="Write every instrument into a file of its own, too.")
+    strict: bool = option(
+        True,
+        help="What is asked is law: melody and drums note for note, chord tones alone; off: as the model learned it.",
+    )
     guidance: float = option(
         3.0, low=0, high=15, advanced=True, help="How strongly genre and mood act; 1 is plain, at half the cost."
     )

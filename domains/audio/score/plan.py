@@ -5,6 +5,9 @@ or without swing, whichever they are nearer to; sixteenths belong to a span when
 
 A key acts as a law: pitch classes outside of it are known to be silent, but for those of a melody or a chord that is
 asked for at that moment. Where no chords are asked for, the first and the last bar rest on the chord of the tonic.
+What is `strict` is law as well: the asked melody is played note for note, asked drums stroke for stroke, chords and
+bass sound tones of the asked chords alone, and velocities keep to the asked curve (`levelled`). Otherwise the model
+follows them as well as it has learned to.
 Dynamics are asked in dB of the mix: the shape goes to the velocities, the level is set when the music is played.
 """
 
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.audio.compose.composer import LOUDEST, QUIETEST
-from domains.audio.compose.score import METRES, STEP
+from domains.audio.compose.score import METRES, STEP, Notes, level_of, velocity_of
 from domains.audio.compose.truth import TYPICAL
 from domains.audio.controls.beats import BeatGrid, Metre
 from domains.audio.controls.chords import Chord
@@ -31,6 +34,7 @@ from shared.errors import UserError
 
 SLOWEST, FASTEST = 42.0, 200.0  # quarter notes a minute of the music that the model learned from
 EIGHTHS: Final = 1.0  # quarter notes that a swung pair of eighths lasts
+ACCENT: Final = 2.0  # dB by which a note may stand out of asked dynamics
 TRIPLET: Final = 2 / 3  # swing of a pair of eighths that is played as a triplet
 
 
@@ -40,7 +44,8 @@ class Plan:
 
     controls  as asked, with a grid;  first  sixteenth of the grid at which the roll begins, 0 or whole bars before
     asked     wishes by kind (channels, steps), bound (4, steps);  steps  sixteenths of the clip, the last bar filled up
-    silent    (CHANNELS of the roll, steps) where the key allows no note
+    law       (CHANNELS of the roll, steps) what stands there whatever the model says, NaN where it is free
+    strict    whether melody, dynamics, chords and drums are law, too
     tempo     (steps,) quarter notes a minute;  bars  the sixteenths at which bars begin, 0 first
     swing     (share, unit in quarter notes), (0.5, 1) is straight;  notes  what cannot be followed, in sentences
     """
@@ -50,7 +55,8 @@ class Plan:
     steps: int
     asked: dict[str, NDArray]
     bound: NDArray
-    silent: NDArray
+    law: NDArray
+    strict: bool
     tempo: NDArray
     bars: tuple[int, ...]
     swing: tuple[float, float]
@@ -81,6 +87,7 @@ def plan(
     *,
     drums: Sequence[Note] = (),
     swing: tuple[float, float] = (0.5, EIGHTHS),
+    strict: bool = True,
 ) -> Plan:
     """The plan of controls that have a beat grid.
 
@@ -99,7 +106,7 @@ def plan(
     notes = _unknown(grid, tempo)
     if any(metre.quarters % swing[1] for metre in metres) or any(metre.unit > 4 for metre in metres):
         swing = (0.5, EIGHTHS)
-    tune, said = _tune(controls.melody or (), grid, first, swing)
+    lines_of_tune, said = _tune(controls.melody or (), grid, first, swing)
     levels, quiet = _levels(controls, middles)
     beats = [
         line + round(n * metre.beat / STEP)
@@ -107,12 +114,13 @@ def plan(
         for n in range(metre.beats)
     ]
     chords, spans = _chords(controls, middles, lines)
+    strokes = [(round(grid.quarter_at(note.start) / STEP) - first, note.pitch, note.velocity) for note in drums]
     asked = wishes.of_lines(
         steps,
-        melody=tune,
+        melody=lines_of_tune,
         levels=levels,
         chords=chords,
-        strokes=[(round(grid.quarter_at(note.start) / STEP) - first, note.pitch) for note in drums],
+        strokes=[(step, key) for step, key, _ in strokes],
         beats=beats,
         downbeats=lines,
     )
@@ -124,8 +132,12 @@ def plan(
             inside(controls.bound("rhythm"), middles) & bool(drums),
         ]
     ).astype(np.float32)
-    silent = _silent(controls, asked, bound)
-    return Plan(controls, first, steps, asked, bound, silent, tempo, tuple(lines), swing, (*notes, *said, *quiet))
+    law = np.where(_forbidden(controls, asked, bound), roll.SILENT, np.nan).astype(np.float32)
+    if strict:
+        played = [(*line, note.velocity) for line, note in zip(lines_of_tune, controls.melody or (), strict=True)]
+        _lay_down(law, asked, bound, played, strokes)
+    told = (*notes, *said, *quiet)
+    return Plan(controls, first, steps, asked, bound, law, strict, tempo, tuple(lines), swing, told)
 
 
 def swung(quarters: NDArray, swing: tuple[float, float]) -> NDArray[np.float64]:
@@ -230,7 +242,62 @@ def _chords(controls: Controls, middles: NDArray, lines: Sequence[int]) -> tuple
     return out, binds
 
 
-def _silent(controls: Controls, asked: dict[str, NDArray], bound: NDArray) -> NDArray[np.bool_]:
+def levelled(x: NDArray, plan: Plan) -> NDArray:
+    """A roll whose velocities keep to the asked dynamics where these are law and bind: accents of 2 dB at most stay."""
+    bound = plan.bound[wishes.KINDS.index("dynamics")] > 0
+    if not plan.strict or not bound.any():
+        return x
+    level = plan.asked["dynamics"][0] * wishes.SPAN + wishes.MIDDLE
+    out, base = x.copy(), 0
+    struck = np.zeros(x.shape, bool)
+    for lane in roll.LANES:
+        rows = slice(base, base + len(lane.pitches))
+        struck[rows] = (x[rows] > 0) & bound
+        base += lane.channels
+    share = (x[struck] - roll.SOFTEST) / (roll.LOUDEST - roll.SOFTEST)
+    own = level_of(np.clip(127 * share, 1, 127))
+    accent = np.clip(own - own.mean(), -ACCENT, ACCENT) if len(own) else own
+    wanted = velocity_of(np.minimum(level[np.nonzero(struck)[1]] + accent, 0))
+    out[struck] = roll.SOFTEST + (roll.LOUDEST - roll.SOFTEST) * wanted / 127
+    return out
+
+
+def _lay_down(
+    law: NDArray,
+    asked: dict[str, NDArray],
+    bound: NDArray,
+    tune: Sequence[tuple[int, int, int, int]],
+    strokes: Sequence[tuple[int, int, int]],
+) -> None:
+    """Write melody, drums and chords into a law (CHANNELS, steps) where they bind."""
+    binds = dict(zip(wishes.KINDS, bound > 0, strict=True))
+    steps, base = law.shape[1], 0
+    rows: list[tuple[float, float, int, int, int]] = [
+        (start * STEP, (end - start) * STEP, pitch, velocity, 0) for start, end, pitch, velocity in tune
+    ]
+    rows += [(step * STEP, STEP, key, velocity, len(roll.LANES) - 1) for step, key, velocity in strokes]
+    given = roll.encode(Notes.of(rows), 0, steps)
+    for lane in roll.LANES:
+        own = slice(base, base + lane.channels)
+        where = binds.get(lane.role, np.zeros(steps, bool)) if lane.role in ("melody", "drums") else binds["chords"]
+        if lane.role in ("melody", "drums"):
+            law[own] = np.where(where, given[own], law[own])
+        else:
+            tones = _tones(asked, where)[np.array(lane.pitches) % 12]
+            law[own] = np.where(where & ~np.concatenate([tones, tones]), roll.SILENT, law[own])
+        base += lane.channels
+
+
+def _tones(asked: dict[str, NDArray], where: NDArray) -> NDArray[np.bool_]:
+    """(12, steps) the pitch classes of the asked chords, where they bind."""
+    out = np.zeros((12, len(where)), bool)
+    for step in np.flatnonzero(where):
+        root, quality = np.argmax(asked["chords"][:12, step]), np.argmax(asked["chords"][12:, step])
+        out[(root + np.array(list(wishes.QUALITIES.values())[quality])) % 12, step] = True
+    return out
+
+
+def _forbidden(controls: Controls, asked: dict[str, NDArray], bound: NDArray) -> NDArray[np.bool_]:
     """Channels of the roll that the key forbids, at each sixteenth."""
     steps = bound.shape[1]
     out = np.zeros((roll.CHANNELS, steps), bool)
@@ -239,10 +306,7 @@ def _silent(controls: Controls, asked: dict[str, NDArray], bound: NDArray) -> ND
     allowed = np.zeros((12, steps), bool)
     allowed[list(controls.key.pitch_classes)] = True
     allowed |= (asked["melody"] > 0) & (bound[wishes.KINDS.index("melody")] > 0)
-    for step in np.flatnonzero(bound[wishes.KINDS.index("chords")]):
-        root, quality = np.argmax(asked["chords"][:12, step]), np.argmax(asked["chords"][12:, step])
-        classes = (root + np.array(list(wishes.QUALITIES.values())[quality])) % 12
-        allowed[classes, step] = True
+    allowed |= _tones(asked, bound[wishes.KINDS.index("chords")] > 0)
     base = 0
     for lane in roll.LANES:
         if lane.held:

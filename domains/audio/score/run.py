@@ -23,7 +23,7 @@ from domains.audio.score.ask import Asked, asked
 from domains.audio.score.judge import judged
 from domains.audio.score.model import WEIGHTS, from_pretrained
 from domains.audio.score.operations import GenerateMusic, Playing
-from domains.audio.score.plan import Plan, plan
+from domains.audio.score.plan import Plan, levelled, plan
 from domains.audio.score.takes import Take, played, write_takes
 from domains.audio.score.writing import Wanted, calls, write
 from shared.front.atomic import staged_folder, write_atomic
@@ -46,7 +46,7 @@ def generate(settings: GenerateMusic, report: Report, operation: Operation) -> O
     swing = arrange.swing_of(wanted.controls.tags.genre or genres[0])
     if settings.swing is not None:
         swing = (settings.swing, 1.0)
-    laid = plan(wanted.controls, drums=wanted.drums, swing=swing)
+    laid = plan(wanted.controls, drums=wanted.drums, swing=swing, strict=settings.strict)
     how = Wanted(
         genre=genres,
         mood=[wanted.controls.tags.mood] * settings.takes,
@@ -126,9 +126,10 @@ def perform_all(
     model = time.perf_counter() - start
     start = time.perf_counter()
     takes = []
-    for number, (x, seed, genre) in enumerate(zip(made, how.seeds, how.genre, strict=True), start=1):
+    for number, (raw, seed, genre) in enumerate(zip(made, how.seeds, how.genre, strict=True), start=1):
         style = genre or arrange.genre_for(seed, float(laid.tempo[0]), laid.grid.metres[0].name)
         band = arrange.band_of(style, how.mood[number - 1], seed)
+        x = levelled(raw, laid)
         tracks = arrange.tracks_of(x, laid, band)
         if around and how.where is not None:
             tracks = arrange.joined(tracks, around, laid, how.where)

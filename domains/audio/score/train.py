@@ -17,7 +17,6 @@ from domains.audio.compose.score import Score
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll, wishes
 from domains.audio.score.model import (
-    NETWORK,
     RECIPE,
     STEPS_OF_CLIP,
     denoiser,
@@ -26,9 +25,10 @@ from domains.audio.score.model import (
     shifted,
     tempo_vector,
 )
+from domains.audio.score.piano import NETWORK
 from shared import checkpoints
 from shared.denoiser import Query
-from shared.networks.dit import DiT, DiTConfig
+from shared.networks.unet import UNet, UNetConfig
 from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainSettings, fit
@@ -45,7 +45,6 @@ WRITTEN: Final = 0.4  # chance that all but a hole is written already, as it is 
 CROPS: Final = 8  # rows cut from one piece
 MEASURED: Final = 48  # pieces of the test split in the card
 CONDITIONS: Final = ("wishes", "tempo", "genre", "mood", "key", "written")
-MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\."  # trained by Muon
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Size:
     ema: float
 
 
-SIZES: Final = {"cpu": Size(rows=32, lr=2e-3, ema=0.998), "gpu": Size(rows=512, lr=1e-3, ema=0.9995)}
+SIZES: Final = {"cpu": Size(rows=16, lr=1.5e-3, ema=0.998), "gpu": Size(rows=512, lr=1e-3, ema=0.9995)}
 
 
 def train(
@@ -72,8 +71,6 @@ def train(
         steps=steps,
         minutes=minutes,
         lr=recipe.lr,
-        muon=MATRICES,
-        muon_length=0.8,
         ema=recipe.ema,
         warmup=100,
         bf16=fast_dtype() is not None,
@@ -98,10 +95,10 @@ def train(
     return path
 
 
-def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
+def new_network(config: UNetConfig = NETWORK, seed: int = 0) -> UNet:
     """The network at its start, the same for the same seed."""
     with seeded(seed):
-        return DiT(config)
+        return UNet(config)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             tell(done + here, total)
 
     cond = _filled(wishes.joined(plan.asked, plan.bound), plan)
-    silent = np.pad(plan.silent, [(0, 0), (0, STEPS_OF_CLIP)], mode="edge")
+    law = np.pad(plan.law, [(0, 0), (0, STEPS_OF_CLIP)], constant_values=np.nan)
     piece = np.full((takes, roll.CHANNELS, plan.steps + STEPS_OF_CLIP), roll.SILENT, np.float32)
     written = np.zeros(plan.steps + STEPS_OF_CLIP, bool)
     if wanted.kept is not None:
@@ -100,7 +100,7 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             cond[:, here],
             piece[:, :, here],
             written[here],
-            silent[:, here],
+            law[:, here],
             None if near is None else near[:, :, here],
             (start, number),
             progress,
@@ -121,7 +121,7 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             cond[:, ring],
             piece[:, :, ring],
             ~last,
-            silent[:, ring],
+            law[:, ring],
             None if near is None else near[:, :, ring],
             (plan.steps - CONTEXT, len(order)),
             progress,
@@ -150,7 +150,7 @@ def _window(
     cond: NDArray,
     piece: NDArray,
     written: NDArray,
-    silent: NDArray,
+    law: NDArray,
     near: NDArray | None,
     place: tuple[int, int],
     tell: Tell,
@@ -170,10 +170,10 @@ def _window(
         steps=wanted.steps,
         guidance=wanted.guidance,
         key=plan.key,
-        ground=Ground(piece, written, silent & ~written, near, wanted.change),
+        ground=Ground(piece, written, (law == roll.SILENT) & ~written, near, wanted.change),
         progress=tell,
     )
-    return np.where(written, piece, made)
+    return np.where(written, piece, np.where(np.isnan(law), made, law))
 
 
 def _seed(seed: int, window: int) -> int:

@@ -77,7 +77,7 @@ def _mended(
     genres = [
         tags.genre or arrange.genre_for(seed, grid.tempos[0].qpm, grid.metres[0].name) for seed in seeds(settings)
     ]
-    laid = plan(controls, swing=arrange.swing_of(genres[0]))
+    laid = plan(controls, swing=arrange.swing_of(genres[0]), strict=settings.strict)
     middles = np.array([grid.seconds_at((laid.first + k + 0.5) / 4) for k in range(laid.steps)])
     kept: NDArray[np.bool_] = (middles < new[0]) | (middles >= new[1])
     how = Wanted(
