@@ -182,8 +182,8 @@ def test_of_tones_too_few_for_a_chord_or_a_key_nothing_is_claimed() -> None:
         assert found.controls.key is None and not found.controls.chords
         assert "no key can be told" in found.facts["key"]["said"] and "no chords" in found.facts["chords"]["said"]
     triad = sum(sine(pitch, 4.0, 0.2) for pitch in (220.0, 277.18, 329.63))
-    found = extract(triad.astype(np.float32), kinds=("chords",)).controls
-    assert found.key is None and [(c.root, c.quality) for c in found.chords or ()] == [(9, "maj")]
+    heard = extract(np.asarray(triad, np.float32), kinds=("chords",)).controls
+    assert heard.key is None and [(c.root, c.quality) for c in heard.chords or ()] == [(9, "maj")]
 
 
 def test_a_beat_of_one_tone_leaves_the_chord_that_was_there() -> None:

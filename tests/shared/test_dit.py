@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -106,9 +107,11 @@ def test_the_local_way_keeps_the_size_and_reads_across_the_borders_of_patches(di
     network = stirred(make(dims, in_channels=2, out_channels=3, patch=patch, local=4, heads=3, layers=0))
     local = network.local
     assert local is not None
-    local.norm = local.block.norm_in = local.block.norm_out = nn.Identity()  # norms see the whole grid anyway
+    for owner, name in ((local, "norm"), (local.block, "norm_in"), (local.block, "norm_out")):
+        setattr(owner, name, nn.Identity())  # norms see the whole grid anyway
     first = network.config.patch_by_axis  # the first voxel of the second patch, and the last of the one before
-    inside, before = ((slice(None), slice(None), *(p - back for p in first)) for back in (0, 1))
+    inside: tuple[Any, ...] = (..., *first)
+    before: tuple[Any, ...] = (..., *(p - 1 for p in first))
     x, t = torch.randn(2, 2, *sizes), torch.rand(2)
     moved = x.clone()
     moved[inside] += 1
