@@ -64,16 +64,22 @@ class App:
 
     @property
     def remedy(self) -> str:
-        """The one command that adds what is missing."""
-        return f"pip install 'diffusion-suite[{self.extra}]'"
+        """The one command that adds what is missing, a part of the installation or a checkpoint; empty when ready."""
+        if self.missing:
+            return f"pip install 'diffusion-suite[{self.extra}]'"
+        return f"suite train {self.slug}, or restore the file" if self.absent else ""
+
+    @property
+    def absent(self) -> list[str]:
+        """Checkpoints that are not there."""
+        return [path for path in self.checkpoints if not (ROOT / path).is_file()]
 
     @property
     def status(self) -> str:
         """``ready``, or what stands in the way."""
         if self.missing:
             return f"needs {', '.join(self.missing)}: {self.remedy}"
-        absent = [path for path in self.checkpoints if not (ROOT / path).is_file()]
-        return f"checkpoint {absent[0]} is missing" if absent else "ready"
+        return f"checkpoint {self.absent[0]} is missing" if self.absent else "ready"
 
 
 APPS: Final = (

@@ -180,7 +180,7 @@ def _disk() -> Iterator[Finding]:
 def _apps() -> Iterator[Finding]:
     for app in built_apps():
         ready = app.status == "ready"
-        yield Finding("ok" if ready else "warn", app.slug, app.status, app.remedy if app.missing else "")
+        yield Finding("ok" if ready else "warn", app.slug, app.status, app.remedy)
 
 
 def _checkpoints() -> Iterator[Finding]:

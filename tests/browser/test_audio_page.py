@@ -180,7 +180,7 @@ def test_everything_the_mouse_draws_is_reached_by_keys_and_typed_tables(tab: Vis
 
     open_part(page, "Type it")
     expect(page.locator("#table-notes")).to_contain_text("C#5")
-    cell = page.locator("#table-notes tbody td").nth(2)
+    cell = page.locator("#table-notes tbody td:visible").nth(2)
     cell.dblclick()
     page.keyboard.press("Control+a")
     page.keyboard.type("A4")
@@ -251,7 +251,7 @@ def test_two_clicks_lead_to_music_that_is_heard_scored_compared_and_kept(tab: Vi
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     for section in ("Explain", "Export", "From a recording", "Type it", "Open a project"):
         page.get_by_role("button", name=section).press("Enter")
-    expect(page.locator("#command")).to_contain_text("suite audio generate --controls controls.json")
+    expect(page.locator("#command")).to_contain_text(re.compile("suite audio generate .*--controls controls.json"))
     assert page.evaluate(CONTRASTS) == []
     assert tab.foreign == [] and tab.errors == []
 

@@ -67,7 +67,7 @@ def test_the_line_for_other_programs_lists_what_they_look_for() -> None:
     made = record(edges="example:pair", strength=0.5, control_until=0.75, mode="control", steps=9)
     made["picture"], made["edges"] = {"seed": 11}, {"detector": "canny"}
     assert infotext(made) == (
-        "a red circle\nSteps: 9, Sampler: dpmpp_2m, CFG scale: 3.0, Seed: 11, Size: 32x32, "
+        "a red circle\nSteps: 9, Sampler: dpmpp_2m_sde, CFG scale: 4.0, Seed: 11, Size: 32x32, "
         'ControlNet 0: "Module: canny, Weight: 0.5, Guidance Start: 0.0, Guidance End: 0.75, Control Mode: control"'
     )
     assert "ControlNet" not in infotext(record())

@@ -67,9 +67,14 @@ class Parts:
     sidecar: Any = None
 
     @property
+    def told(self) -> list[Any]:
+        """What says which take the next run stays near to."""
+        return [self.nearness, self.forget]
+
+    @property
     def results(self) -> list[Any]:
         """What shows the outcome of a run, in the order of `finished`."""
-        return [self.takes, self.figures, self.table, self.command, self.sidecar, self.near]
+        return [self.takes, self.figures, self.table, self.command, self.sidecar, self.near, *self.told]
 
 
 def connect(blocks: gr.Blocks, parts: Parts, controls: Panel, jobs: JobRunner) -> None:
@@ -95,8 +100,8 @@ def connect(blocks: gr.Blocks, parts: Parts, controls: Panel, jobs: JobRunner) -
         **{**PRIVATE, "concurrency_limit": None},
     )
     parts.project.upload(_open(controls), parts.project, [parts.opened, parts.lanes, *controls.components], **PRIVATE)
-    parts.takes.select(_nearer, parts.near, [parts.near, parts.nearness, parts.forget], **PRIVATE)
-    parts.forget.click(_forget, parts.near, [parts.near, parts.nearness, parts.forget], **PRIVATE)
+    parts.takes.select(_nearer, parts.near, [parts.near, *parts.told], **PRIVATE)
+    parts.forget.click(_forget, parts.near, [parts.near, *parts.told], **PRIVATE)
 
 
 # ------------------------------------------------------------------------------------------------- what is asked
@@ -255,7 +260,7 @@ def finished(parts: Parts) -> Callable[[Outcome], list[Any]]:
             results.table(outcome),
             sidecar["command"],
             json.dumps(shown, indent=1),
-            {"midis": midis, "chosen": None},
+            *_forget({"midis": midis}),
         ]
 
     return draw
