@@ -180,7 +180,7 @@ def test_everything_the_mouse_draws_is_reached_by_keys_and_typed_tables(tab: Vis
 
     open_part(page, "Type it")
     expect(page.locator("#table-notes")).to_contain_text("C#5")
-    cell = page.locator("#table-notes tbody td:visible").nth(2)
+    cell = page.locator("#table-notes .body-cell[data-col='2']").first
     cell.dblclick()
     page.keyboard.press("Control+a")
     page.keyboard.type("A4")
