@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
 
@@ -17,14 +17,13 @@ from shared.front.controls import Controls
 from shared.front.endpoint import endpoint
 from shared.front.jobs import JobRunner
 from shared.front.panel import run_panel
-from shared.front.theme import heading
+from shared.front.theme import again, heading
 
 # Options that the page has controls of its own for, or that its lanes hold.
 BY_THE_PAGE: Final = frozenset({"controls", "midi", "only", "like", "bars", "bpm", "metre", "engine", "out"})
 KEPT: Final = 4 * 3600  # seconds that a visitor's takes are kept without being touched
 SWEEP: Final = (900, KEPT)  # uploads and results on disk: look every, remove when older than, seconds
 LONGEST: Final = 12.0  # seconds of a recording that are read when nothing is said
-PLAIN: Final[dict[str, Any]] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
 
 
 def page(jobs: JobRunner) -> gr.Blocks:
@@ -48,10 +47,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 below = gr.Column(elem_id="downloads")
         with gr.Accordion("Explain: what is done, what is compared, and what it cannot do", open=False):
             gr.Markdown(words.EXPLAIN)
-        with gr.Accordion("Export: do the same again", open=False):
-            gr.Markdown(words.AGAIN)
-            parts.command = gr.Code(label="Command", max_lines=6, elem_id="command", **PLAIN)
-            parts.sidecar = gr.Code(label="Settings and provenance of this run", max_lines=16, **PLAIN)
+        parts.command, parts.sidecar = again(words.AGAIN)
         with above:
             run_panel(
                 GENERATE,

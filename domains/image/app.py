@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
 
@@ -14,7 +14,7 @@ from shared.front.controls import Controls
 from shared.front.endpoint import endpoint
 from shared.front.jobs import JobRunner
 from shared.front.panel import run_panel
-from shared.front.theme import heading
+from shared.front.theme import again, code, heading
 
 # Options that the page has controls of its own for.
 BY_THE_PAGE: Final = frozenset({"caption", "edges", "detector", "fit", "out"})
@@ -45,11 +45,8 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 below = gr.Column(elem_id="downloads")
         with gr.Accordion("Explain: what is done, in which order, and what it costs", open=False):
             gr.Markdown(words.EXPLAIN)
-            parts.stages = gr.Code(label="The last run, stage by stage", elem_id="stages", **PLAIN, max_lines=20)
-        with gr.Accordion("Export: do the same again", open=False):
-            gr.Markdown(words.AGAIN)
-            parts.command = gr.Code(label="Command", max_lines=6, elem_id="command", **PLAIN)
-            parts.sidecar = gr.Code(label="Settings and provenance of this run", max_lines=16, **PLAIN)
+            parts.stages = code("The last run, stage by stage", 20, "stages")
+        parts.command, parts.sidecar = again(words.AGAIN)
         with above:
             run_panel(
                 GENERATE,
@@ -66,9 +63,6 @@ def page(jobs: JobRunner) -> gr.Blocks:
         for operation in OPERATIONS:
             endpoint(operation, jobs)
     return blocks
-
-
-PLAIN: Final[dict[str, Any]] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
 
 
 def _asked(parts: handlers.Parts) -> None:

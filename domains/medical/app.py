@@ -15,7 +15,7 @@ from shared.front.controls import Controls
 from shared.front.endpoint import endpoint
 from shared.front.jobs import JobRunner
 from shared.front.panel import run_panel
-from shared.front.theme import heading
+from shared.front.theme import again, heading
 
 # Options that the page has controls of its own for.
 BY_THE_PAGE: Final = frozenset({"image", "mask", "label", "texture", "out"})
@@ -60,11 +60,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 _result(parts)
         with gr.Accordion("Explain: what was done, and what it is worth", open=False):
             gr.Markdown(words.EXPLAIN)
-        with gr.Accordion("Export: do the same again", open=False):
-            gr.Markdown(words.AGAIN)
-            plain: dict[str, Any] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
-            parts.command = gr.Code(label="Command", max_lines=6, elem_id="command", **plain)
-            parts.sidecar = gr.Code(label="Settings and provenance of this run", max_lines=16, **plain)
+        parts.command, parts.sidecar = again(words.AGAIN)
         handlers.connect(blocks, parts, panel)
         endpoint(ADD, jobs)
     return blocks

@@ -43,3 +43,20 @@ def heading(title: str, line: str) -> None:
 
     words = f"<h1>{html.escape(title)}</h1><p>{html.escape(line)}</p>"
     gr.HTML(f'<nav><a href="/">All apps</a></nav>{words}', elem_classes="page-heading")
+
+
+def code(label: str, most: int, name: str | None = None) -> Any:
+    """Text to read and copy, of at most so many lines at once; ``name`` is its id in the page."""
+    import gradio as gr
+
+    plain: dict[str, Any] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
+    return gr.Code(label=label, max_lines=most, elem_id=name, **plain)
+
+
+def again(words: str) -> tuple[Any, Any]:
+    """The part of a page that says how to do the same again: the command, and the sidecar of the last run."""
+    import gradio as gr
+
+    with gr.Accordion("Export: do the same again", open=False):
+        gr.Markdown(words)
+        return code("Command", 6, "command"), code("Settings and provenance of this run", 16)

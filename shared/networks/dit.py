@@ -30,7 +30,15 @@ from shared.networks.conditions import (
     with_labels,
     with_vectors,
 )
-from shared.networks.layers import ResidualBlock, TimeEmbedding, convolution, depth_to_space, space_to_depth, zero
+from shared.networks.layers import (
+    GroupNorm,
+    ResidualBlock,
+    TimeEmbedding,
+    convolution,
+    depth_to_space,
+    space_to_depth,
+    zero,
+)
 from shared.networks.text import TextConfig, TextEncoder
 from shared.networks.tokens import Mlp, TokenAttention, rotary, sincos
 
@@ -187,7 +195,7 @@ class LocalWay(nn.Module):
         self.read = nn.Linear(channels * patch, config.width)
         self.write = nn.Linear(config.width, channels * patch)
         self.block = ResidualBlock(dims, channels, config.width, groups=groups, dropout=0.0, factorised=False)
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = GroupNorm(groups, channels)
         self.leave = convolution(dims, channels, config.out_channels)
         zero(self.read)
         zero(self.leave)

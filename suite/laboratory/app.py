@@ -15,7 +15,7 @@ from shared.front.endpoint import endpoint
 from shared.front.jobs import JobRunner
 from shared.front.operation import Outcome
 from shared.front.panel import run_panel
-from shared.front.theme import heading
+from shared.front.theme import code, heading
 from suite.laboratory.operations import RUN, Experiment
 from suite.laboratory.page import results
 from suite.laboratory.recipe import bench
@@ -67,12 +67,12 @@ def page(jobs: JobRunner) -> gr.Blocks:
             gr.Markdown("### What am I seeing?")
             words = gr.HTML(elem_id="seeing", elem_classes="seeing")
         with gr.Accordion("Explain: what happens, step by step", open=False):
-            explained = gr.Code(label="Parts, order and cost", elem_id="explain", **_plain(14))
+            explained = code("Parts, order and cost", 14, "explain")
         with gr.Accordion("Export: do the same again", open=False):
             gr.Markdown(AGAIN)
-            python = gr.Code(label="Python", elem_id="python", **_plain(40))
-            command = gr.Code(label="Command", elem_id="command", **_plain(6))
-            sidecar = gr.Code(label="Settings, numbers and provenance", elem_id="sidecar", **_plain(16))
+            python = code("Python", 40, "python")
+            command = code("Command", 6, "command")
+            sidecar = code("Settings, numbers and provenance", 16, "sidecar")
         with above:
             shown = [drawing, verdict, charts, python, command, sidecar]
             run_panel(RUN, controls, jobs, results=shown, draw=_finished, preview=_preview)
@@ -89,10 +89,6 @@ def _viewer() -> Any:
         elem_id="drawing",
         elem_classes="run-view",
     )
-
-
-def _plain(lines: int) -> dict[str, Any]:
-    return {"language": None, "interactive": False, "wrap_lines": True, "lines": 2, "max_lines": lines}
 
 
 def _connect(blocks: gr.Blocks, controls: Controls, told: list[Any]) -> None:
