@@ -221,6 +221,9 @@ def by_ear(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def main(pieces: int, heard: int, bars: int, weights: Path) -> None:
     """Measure and write the tables."""
     torch.set_num_threads(1)
+    if weights == WEIGHTS and not weights.is_file():
+        click.echo("the score model has no trained weights yet: there is nothing to measure, no table is written")
+        return
     began = time.perf_counter()
     found = measured(from_pretrained(weights), pieces, bars, click.echo)
     entries: dict[str, dict[str, Any]] = {

@@ -49,7 +49,14 @@ NOTE: Final = 2.0  # how far a note is from silence
 
 @cache
 def from_pretrained(path: Path = WEIGHTS) -> nn.Module:
-    """The shipped network, loaded once a process; raises UserError when the file is absent or damaged."""
+    """The shipped network, loaded once a process; raises UserError when it is not trained yet, absent or damaged."""
+    if path == WEIGHTS and not path.is_file():
+        folder = "/".join(path.parts[-5:-1])
+        raise UserError(
+            "the score model has no trained weights yet",
+            where="--engine score",
+            remedy=f"train it with suite train {RECIPE}, and put score.safetensors and score.json into {folder}",
+        )
     return checkpoints.load(path, recipe=RECIPE)[0]
 
 
