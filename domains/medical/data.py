@@ -24,6 +24,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from domains.medical.geometry import Frame, grid_distance, ras_frame, same_grid, spacing_of
+from domains.medical.parallel import each
 from shared.errors import UserError
 
 STORED_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
@@ -119,7 +120,7 @@ def read_contrasts(paths: Mapping[str, str | Path]) -> dict[str, Volume]:
     """Several contrasts of one subject on one grid, by name; the first one gives the grid."""
     if not paths:
         raise UserError("no image was given", remedy="name at least one NIfTI file")
-    volumes = {name: read_volume(path) for name, path in paths.items()}
+    volumes = dict(zip(paths, each(read_volume, paths.values()), strict=True))
     first, *others = volumes
     for name in others:
         _require_grid(volumes[name], volumes[first], f"the {name} image", f"the {first} image")

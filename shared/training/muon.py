@@ -4,9 +4,10 @@
     G + mu (B - G) = U S V^T
     W <- (1 - lr decay) W - length lr sqrt(max(W.shape)) U V^T
 
-A matrix moves equally far along all its singular directions (Jordan et al. 2024, "Muon"); the root makes a step equally
-long for every shape, with a length of 0.2 about as long as AdamW's (Liu et al. 2025, "Muon is scalable for LLM
-training"), so that one learning rate serves both.
+A convolution's weight is the matrix (out, in x kernel) that it is to its patches. A matrix moves equally far along all
+its singular directions (Jordan et al. 2024, "Muon"); the root makes a step equally long for every shape, with a length
+of 0.2 about as long as AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that one learning rate serves
+both.
 U V^T comes from five Newton-Schulz iterations, all matrices of a shape at once, and in the weights' own precision:
 `torch.optim.Muon` iterates in bfloat16, which a processor without it emulates at a twentieth of the speed.
 """
@@ -49,9 +50,9 @@ class Muon(torch.optim.Optimizer):
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
-            (matrices if parameter.ndim == 2 and wanted.search(name) else rest).append(parameter)
+            (matrices if parameter.ndim >= 2 and wanted.search(name) else rest).append(parameter)
         if not matrices:
-            known = [name for name, parameter in network.named_parameters() if parameter.ndim == 2]
+            known = [name for name, parameter in network.named_parameters() if parameter.ndim >= 2]
             raise UserError(f"{matching!r} finds no matrix", where="muon", remedy=f"choose among {', '.join(known)}")
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
         self._rest = torch.optim.AdamW(rest, lr, weight_decay=weight_decay, fused=True) if rest else None
@@ -67,16 +68,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One step of all parameters, every one of which has a gradient."""
         group = self.param_groups[0]
-        for shape, matrices in self._shapes.items():
+        for matrices in self._shapes.values():
             gradients = torch.stack([_gradient(matrix) for matrix in matrices])
             for matrix in matrices:
                 if "momentum" not in self.state[matrix]:
                     self.state[matrix]["momentum"] = torch.zeros_like(matrix)
             held = [self.state[matrix]["momentum"] for matrix in matrices]
             torch._foreach_lerp_(held, list(gradients), 1 - MOMENTUM)
-            directions = orthogonal(gradients.lerp_(torch.stack(held), MOMENTUM))
+            moved = gradients.lerp_(torch.stack(held), MOMENTUM).flatten(2)
+            directions = orthogonal(moved).reshape(gradients.shape)
             torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(matrices, list(directions), alpha=-self._length * group["lr"] * max(shape) ** 0.5)
+            length = self._length * group["lr"] * max(moved.shape[1:]) ** 0.5
+            torch._foreach_add_(matrices, list(directions), alpha=-length)
         return closure() if self._rest is None and closure else self._rest and self._rest.step(closure)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from domains.audio.controls.chords import Chord
 from domains.audio.score import piano, roll, wishes
 from domains.audio.score.model import key_vector
-from domains.audio.score.piano import LOWEST, NETWORK, PARTS, PICTURES, ROWS, Piano, places
+from domains.audio.score.piano import LOWEST, NETWORK, PARTS, PICTURES, ROWS, STRUCK, Piano, places
 from domains.audio.score.train import new_network
 
 torch.set_num_threads(1)
@@ -46,11 +46,15 @@ def test_every_channel_of_a_roll_has_a_place_of_its_own_in_the_pictures() -> Non
 def test_a_network_that_says_what_it_sees_gives_the_roll_back() -> None:
     class Echo(nn.Module):
         def forward(self, x: Tensor, time: Tensor, cond: Any) -> Tensor:
-            return x[:, :PARTS]
+            return torch.cat([x[:, :PARTS], x[:, list(STRUCK)]], dim=1)
 
     x = torch.randn(1, 2 * roll.CHANNELS, STEPS + 12)
-    said = Piano(Echo())(x, torch.zeros(1), told(STEPS + 12))
+    said, loudness = Piano(Echo())(x, torch.zeros(1), told(STEPS + 12))
     assert torch.equal(said, x[:, : roll.CHANNELS])  # 44 sixteenths are no whole number of 16
+    struck = torch.isfinite(loudness)
+    assert torch.equal(loudness[struck], said[struck])
+    onsets = np.concatenate([[True] * len(la.pitches) + [False] * (la.channels - len(la.pitches)) for la in roll.LANES])
+    assert struck[0, :, 0].tolist() == onsets.tolist()
 
 
 def test_a_wish_for_a_tone_is_a_line_at_that_tone_of_every_octave() -> None:
@@ -88,8 +92,8 @@ def test_a_genre_that_is_not_told_changes_what_is_said_and_stays_finite() -> Non
             value.add_(0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
         x = torch.randn(1, 2 * roll.CHANNELS, STEPS)
         cond = told()
-        one = Piano(network)(x, torch.full((1,), 0.5), cond)
-        other = Piano(network)(x, torch.full((1,), 0.5), cond | {"genre": torch.tensor([-1])})
+        one = Piano(network)(x, torch.full((1,), 0.5), cond)[0]
+        other = Piano(network)(x, torch.full((1,), 0.5), cond | {"genre": torch.tensor([-1])})[0]
     assert torch.isfinite(one).all() and not torch.equal(one, other)
 
 

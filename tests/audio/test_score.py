@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from domains.audio.compose.composer import compose
 from domains.audio.compose.score import STEP, Notes
-from domains.audio.score import roll, train, wishes
+from domains.audio.score import model, roll, train, wishes
 from domains.audio.score.model import STEPS_OF_CLIP, generate, rolls
 from domains.audio.score.piano import NETWORK
 from domains.audio.synth.drums import KIT
@@ -125,6 +128,46 @@ def test_the_network_of_the_recipe_fits_into_a_checkpoint() -> None:
     with torch.device("meta"):
         weights = sum(value.numel() for value in train.new_network().state_dict().values())
     assert 2 * weights < 0.98 * LARGEST, "float16, and a header"
+
+
+class Context(nn.Module):
+    """A network that says the same log-odds and loudness of every entry, whatever it sees."""
+
+    def __init__(self, said: Tensor, loudness: Tensor) -> None:
+        super().__init__()
+        self.said, self.loudness = said, loudness
+
+    def forward(self, x: Tensor, time: Tensor, cond: Any) -> tuple[Tensor, Tensor]:
+        return self.said.expand(len(x), -1, -1), self.loudness.expand(len(x), -1, -1)
+
+
+def test_what_context_says_and_what_an_entry_says_for_itself_make_the_posterior_by_bayes_rule() -> None:
+    """Against the ratio of the two densities, for a held entry (of NOTE) and an onset whose loudness is known."""
+    t, prior = 0.4, 0.3
+    base = math.log(model.ONSETS / (1 - model.ONSETS))
+    said = torch.full((1, 2, 1), math.log(prior / (1 - prior)) - base)
+    loudness = torch.tensor([torch.nan, 50.0])[None, :, None]  # sigmoid 1: as loud as can be, like what is held
+    x = torch.linspace(-2, 3, 51).expand(2, 51)[None]
+    beliefs = model.Evidence(Context(said, loudness))
+    odds, amount = beliefs.posterior(x, torch.tensor([t]), {"written": torch.zeros(1, 1, 51)})
+    assert (amount[0, 0] == model.NOTE).all() and (amount <= model.NOTE).all()
+    law = torch.distributions.Normal
+    note = law((1 - t) * amount, t).log_prob(x).exp() * prior
+    silence = law(torch.zeros(()), t).log_prob(x).exp() * (1 - prior)
+    assert torch.sigmoid(odds).numpy() == pytest.approx((note / (note + silence)).numpy(), rel=1e-4)
+
+
+def test_the_loudness_of_a_note_is_read_from_the_state_as_its_noise_goes() -> None:
+    said, loudness = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)  # context: half way between softest and loudest
+    beliefs = model.Evidence(Context(said, loudness))
+    middle = (model.NOTE + model.SOFTEST_NOTE) / 2
+
+    def amount(t: float) -> float:
+        x = torch.full((1, 1, 1), (1 - t) * 1.9)
+        return float(beliefs.posterior(x, torch.tensor([t]), {"written": torch.zeros(1, 1, 1)})[1])
+
+    assert amount(0.9) == pytest.approx(middle, abs=1e-2) and amount(0.01) == pytest.approx(1.9, abs=2e-3)
+    assert amount(0.9) < amount(0.2) < amount(0.05) < 1.9
 
 
 def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:

@@ -67,6 +67,19 @@ def test_a_step_is_that_of_torch_where_its_own_precision_allows():
     assert (moved - theirs_moved).norm() < 0.03 * theirs_moved.norm()
 
 
+def test_a_convolution_is_trained_as_the_matrix_that_it_is_to_its_patches():
+    convolution, matrix = nn.Conv2d(3, 8, (2, 5), bias=False), nn.Linear(30, 8, bias=False)
+    with torch.no_grad():
+        matrix.weight.copy_(convolution.weight.flatten(1))
+    one, other = (Muon(net, 0.01, matching="weight", weight_decay=0.1) for net in (convolution, matrix))
+    for step in range(3):
+        gradient = torch.randn(8, 30, generator=torch.Generator().manual_seed(step))
+        convolution.weight.grad, matrix.weight.grad = gradient.reshape(8, 3, 2, 5), gradient
+        one.step()
+        other.step()
+    assert torch.equal(convolution.weight.flatten(1), matrix.weight)
+
+
 def test_matrices_that_are_not_named_are_trained_as_by_adamw():
     ours, theirs = network(), network()
     own = Muon(ours, 0.01, matching=MATRICES, weight_decay=0.1)
@@ -76,7 +89,7 @@ def test_matrices_that_are_not_named_are_trained_as_by_adamw():
         optimizer.step()
 
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        named = bool(re.search(MATRICES, name)) and a.ndim == 2
+        named = bool(re.search(MATRICES, name)) and a.ndim >= 2
         if not named:
             assert torch.equal(a, b), name
 

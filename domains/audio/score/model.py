@@ -1,8 +1,8 @@
 """The score model: a piano roll of some bars from genre, mood, tempo and the controls that bind.
 
 A U-Net over pitch and time (piano.py) on the path of a rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t n; bits
-are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0, as a correction of what each entry says for itself
-(see `Evidence`): a roll is nearly all silence, and saying the noise of all of it would be most of the work.
+are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0 as a posterior: log-odds of a note, added to what
+each entry says for itself (see `Evidence`). A roll is nearly all silence: saying its noise would be most of the work.
 Bars that are written already stand in the state without noise, and a channel says where (see `Written`).
 Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
 """
@@ -44,7 +44,8 @@ NOISIEST: Final = 0.999
 TEMPO_MIDDLE, TEMPO_SPAN = 4.7, 0.3  # log of quarter notes a minute: mean and deviation over the genres
 
 ONSETS: Final = 0.02  # share of the entries of a roll that are notes
-NOTE: Final = 2.0  # how far a note is from silence
+NOTE, SOFTEST_NOTE = roll.LOUDEST - roll.SILENT, roll.SOFTEST - roll.SILENT  # how far a note is from silence
+LOUDNESS: Final = 0.15  # how far the loudness that context tells is off, as the error of a note's channel
 
 
 @cache
@@ -61,29 +62,56 @@ def from_pretrained(path: Path = WEIGHTS) -> nn.Module:
 
 
 class Evidence(nn.Module):
-    """x0 = d + network((d, x)): the network corrects d, the posterior mean of an entry that is alone in the world.
+    """x0 = p A: how likely an entry is a note and how loud it then is, from what it says for itself and all else says.
 
-    An entry of the state u = a b + t n, b = 0 or NOTE, has log-odds l = logit ONSETS + NOTE a (u - NOTE a / 2) / t^2
-    of being a note, and d = NOTE sigmoid(l). Silence is 0 here, so that an empty roll costs the network nothing. Where
-    the roll is written already, d is what is written.
+    An entry of the state u = a b A + t n, a = 1 - t and b = 0 or 1, has by Bayes' rule the log-odds
+
+        l = logit ONSETS + A a (u - A a / 2) / t^2 + said
+
+    of being a note: a base rate, its own evidence, and what the network says from context, which is all it has to
+    learn. The network says the loudness m, too, held notes have NOTE; with an error of LOUDNESS the entry moves it to
+    A = m + (u / a - m) LOUDNESS^2 / (LOUDNESS^2 + (t / a)^2). Silence is 0 here. Where the roll is written already, x0
+    is what is written. The state is told as loud as it says something, its noise at most 1 and falling with
+    (1 - t) / t: else what is asked, a few entries of a thousand, drowns in it.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
+    def posterior(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The log-odds of a note and its loudness A, each (B, CHANNELS, T), at x of that shape and time (B,)."""
+        t = time.clamp(1e-3, NOISIEST)[:, None, None]
+        a = 1 - t
+        alone = torch.sigmoid(_odds(x, NOTE, t))
+        d = torch.where(cond["written"] > 0, x, NOTE * alone)
+        scaled = x / (t.square() + NOTE**2 * ONSETS * a.square()).sqrt() * (a / t).clamp(max=1)
+        said, loudness = self.network(torch.cat([d, scaled], dim=1), time, cond)
+        from_context = SOFTEST_NOTE + (NOTE - SOFTEST_NOTE) * torch.sigmoid(loudness)
+        trust = LOUDNESS**2 / (LOUDNESS**2 + (t / a).square())
+        heard = (from_context + (x / a - from_context) * trust).clamp(SOFTEST_NOTE, NOTE)
+        amount = torch.where(torch.isfinite(loudness), heard, NOTE)
+        return _odds(x, amount.detach(), t) + said, amount
+
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        t = time.clamp(1e-3, 1)[:, None, None]
-        odds = math.log(ONSETS / (1 - ONSETS)) + NOTE * (1 - t) * (x - NOTE * (1 - t) / 2) / t.square()
-        d = torch.where(cond["written"] > 0, x, NOTE * torch.sigmoid(odds))
-        scaled = x / (t.square() + NOTE**2 * ONSETS * (1 - t).square()).sqrt()
-        said: Tensor = self.network(torch.cat([d, scaled], dim=1), time, cond)
-        return d + said
+        odds, amount = self.posterior(x, time, cond)
+        return torch.where(cond["written"] > 0, x, torch.sigmoid(odds) * amount)
+
+
+def _odds(x: Tensor, amount: Tensor | float, t: Tensor) -> Tensor:
+    """Log-odds that an entry is a note of that loudness, by itself."""
+    mean = amount * (1 - t)
+    return math.log(ONSETS / (1 - ONSETS)) + mean * (x - mean / 2) / t.square()
 
 
 def process() -> Process:
     """Rectified flow."""
     return flow()
+
+
+def posterior(network: nn.Module) -> Callable[[Tensor, Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]:
+    """What the network believes of a state: see `Evidence.posterior`."""
+    return Evidence(Piano(network)).posterior
 
 
 def denoiser(network: nn.Module, *, cond: dict[str, Tensor] | None = None) -> Denoiser:

@@ -21,6 +21,7 @@ from shared.networks.unet import UNetConfig
 
 LOWEST, ROWS = 24, 84  # MIDI pitch of the first row; rows
 PARTS: Final = 7  # onset and held of melody, chords and bass, and strokes
+STRUCK: Final = (0, 2, 4, 6)  # the parts with a loudness
 WHOLE: Final = 16  # sixteenths: rolls of other lengths are filled up with silence
 WAVES: Final = (1, 2, 4, 8)  # periods of the waves by which a row knows its height
 PICTURES: Final = 1 + 2 + 1 + 3 + len(wishes.KINDS) + 2 + 3 + 1  # see `pictures`
@@ -28,7 +29,7 @@ PICTURES: Final = 1 + 2 + 1 + 3 + len(wishes.KINDS) + 2 + 3 + 1  # see `pictures
 NETWORK: Final = UNetConfig(
     dims=2,
     in_channels=2 * PARTS,
-    out_channels=PARTS,
+    out_channels=PARTS + len(STRUCK),
     channels=(48, 96, 128),
     blocks=1,
     patch=(1, 4),  # a quarter note of a pitch is a place: four times fewer, and every sixteenth a channel
@@ -54,6 +55,7 @@ def places() -> tuple[Tensor, Tensor]:
 class Piano(nn.Module):
     """A network on pictures (B, 2 PARTS, ROWS, T) as one on two rolls (B, 2 CHANNELS, T), with the model's conditions.
 
+    Says two rolls (B, CHANNELS, T): of each entry, and of the loudness of each onset and stroke, NaN for what is held.
     cond   wishes (B, wishes.CHANNELS, T), written (B, 1, T), key (B, 24) or NaN, tempo (B, 2), genre and mood (B,)
     """
 
@@ -61,6 +63,9 @@ class Piano(nn.Module):
         super().__init__()
         self.network = network
         self.part, self.row = places()
+        loud = torch.full((PARTS,), -1)
+        loud[list(STRUCK)] = torch.arange(len(STRUCK))
+        self.loud = loud[self.part]
         names = list(QUALITIES)
         tones = torch.zeros(len(names), 12)
         for k, name in enumerate(names):
@@ -71,7 +76,7 @@ class Piano(nn.Module):
         self.height = torch.stack(waves)[None, :, :, None]
         self.classes = (LOWEST + torch.arange(ROWS)) % 12
 
-    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         rows, length = len(x), x.shape[-1]
         steps = -(-length // WHOLE) * WHOLE
         seen = x.new_zeros(rows, 2, PARTS, ROWS, steps)
@@ -84,7 +89,9 @@ class Piano(nn.Module):
             "height": self.height.to(x).expand(rows, -1, -1, steps),
         }
         said: Tensor = self.network(seen.flatten(1, 2), time, told)
-        return said[:, self.part, self.row, :length]
+        loudness = said[:, PARTS + self.loud.clamp_min(0), self.row, :length]
+        silent = (self.loud < 0)[:, None].to(x.device)
+        return said[:, self.part, self.row, :length], loudness.masked_fill(silent, torch.nan)
 
     def pictures(self, cond: Mapping[str, Tensor], steps: int) -> Tensor:
         """What is asked, (B, PICTURES, ROWS, T).

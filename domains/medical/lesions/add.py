@@ -21,6 +21,7 @@ from domains.medical.lesions.model import Fill, LesionModel
 from domains.medical.lesions.placement import Site, lesions_of, sites_of
 from domains.medical.lesions.presets import Asked, Preset, asked_at
 from domains.medical.lesions.quality import LesionReport, Reference, report
+from domains.medical.parallel import each
 from shared.errors import UserError
 
 REDRAWS = 3
@@ -100,8 +101,8 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
             remedy=f"name contrasts among {', '.join(CONTRASTS)}, as in --image T1=scan.nii.gz",
         )
     frame = next(iter(volumes.values())).frame
-    ras = {name: frame.to_ras(volume.values) for name, volume in volumes.items()}
-    brains = {name: brain_mask(values) for name, values in ras.items()}
+    ras = dict(zip(volumes, each(lambda volume: frame.to_ras(volume.values), volumes.values()), strict=True))
+    brains = dict(zip(ras, each(brain_mask, ras.values()), strict=True))
     ras_mask = np.ascontiguousarray(frame.to_ras(mask))
     outside = int((ras_mask & ~next(iter(brains.values()))).sum())
     if outside and not anywhere:
@@ -190,7 +191,8 @@ def vary(
             break
         redraws += len(todo)
     made = {site: draw.patch for site, draw in best.items()}
-    values = {name: _pasted(prepared, name, made) for name in prepared.contrasts}
+    pasted = each(lambda name: _pasted(prepared, name, made), prepared.contrasts)
+    values = dict(zip(prepared.contrasts, pasted, strict=True))
     every = tuple(one for site in sorted(best) for one in best[site].reports)
     return Variation(values, tuple(one.whole for one in asked), seed, every, redraws)
 

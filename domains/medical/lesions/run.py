@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from domains.medical.data import Volume, read_contrasts, read_labels, read_mask
-from domains.medical.export import write_label, write_volume
+from domains.medical.export import Written, write_label, write_volume
 from domains.medical.lesions import add
 from domains.medical.lesions.conditioning import Texture, read_texture
 from domains.medical.lesions.counting import Counting
@@ -23,6 +23,7 @@ from domains.medical.lesions.placement import lesions_of
 from domains.medical.lesions.presets import Preset, load_presets
 from domains.medical.lesions.quality import Reference
 from domains.medical.lesions.training_domain import DomainVerdict, compare
+from domains.medical.parallel import each
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
@@ -163,31 +164,36 @@ def _write(
     record: Mapping[str, Any],
 ) -> list[str]:
     """Names of what was written: images, then the sidecar of each."""
-    first = next(iter(prepared.volumes.values()))
     names, sidecars = [], []
     for k, variation in enumerate(variations):
         stem = f"{k + 1:02d}" if len(variations) > 1 else ""
-        own = {**record, "variation_seed": variation.seed}
-        for contrast, values in variation.values.items():
-            name = "_".join(part for part in ("syn", stem, contrast) if part) + ".nii.gz"
-            written = write_volume(
-                prepared.volumes[contrast],
-                values,
-                folder / name,
-                provenance=own,
-                synthetic=True,
-                protect=_inputs(prepared),
-            )
-            names.append(written.path.name)
-            sidecars.append(written.sidecar.name)
-        for kind, labels in (("label", add.union(prepared.mask, existing)), ("lesions", prepared.mask)):
-            name = "_".join(part for part in ("syn", stem, kind) if part) + ".nii.gz"
-            written = write_label(
-                first, labels, folder / name, provenance=own, synthetic=True, protect=_inputs(prepared)
-            )
+        for written in _write_one(folder, stem, prepared, existing, variation, record):
             names.append(written.path.name)
             sidecars.append(written.sidecar.name)
     return [*names, *sidecars]
+
+
+def _write_one(
+    folder: Path,
+    stem: str,
+    prepared: add.Prepared,
+    existing: NDArray | None,
+    variation: add.Variation,
+    record: Mapping[str, Any],
+) -> list[Written]:
+    """The images of one variation, then the label and the new lesions alone."""
+    first = next(iter(prepared.volumes.values()))
+    own = {**record, "variation_seed": variation.seed}
+    said: dict[str, Any] = {"provenance": own, "synthetic": True, "protect": _inputs(prepared)}
+    labels = {"label": add.union(prepared.mask, existing), "lesions": prepared.mask}
+
+    def write(kind: str) -> Written:
+        path = folder / ("_".join(part for part in ("syn", stem, kind) if part) + ".nii.gz")
+        if kind in labels:
+            return write_label(first, labels[kind], path, **said)
+        return write_volume(prepared.volumes[kind], variation.values[kind], path, **said)
+
+    return each(write, (*variation.values, *labels))
 
 
 def _inputs(prepared: add.Prepared) -> list[Path]:

@@ -109,7 +109,7 @@ def measure(volume: Volume) -> Measured:
 
 def _background(values: NDArray) -> tuple[float, float]:
     """The most frequent number on the six faces, and its share of them."""
-    faces = np.concatenate([values.take(end, axis).ravel() for axis in range(3) for end in (0, -1)])
+    faces = np.concatenate([np.moveaxis(values, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)])
     numbers, counts = np.unique(faces, return_counts=True)
     return float(numbers[counts.argmax()]), float(counts.max() / faces.size)
 

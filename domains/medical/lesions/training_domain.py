@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from domains.medical.data import Volume
 from domains.medical.lesions.conditioning import CONTRASTS
 from domains.medical.lesions.scan_measures import Measured, measure
+from domains.medical.parallel import each
 from shared.front.atomic import write_atomic
 
 Verdict = Literal["inside", "outside", "cannot tell"]
@@ -122,7 +123,8 @@ def compare(volumes: Mapping[str, Volume], domain: TrainingDomain | None = None)
     domain    the shipped one when None
     """
     known = _shipped() if domain is None else domain
-    return DomainVerdict(tuple(row for name, volume in volumes.items() for row in judge(name, measure(volume), known)))
+    seen = zip(volumes, each(measure, volumes.values()), strict=True)
+    return DomainVerdict(tuple(row for name, one in seen for row in judge(name, one, known)))
 
 
 def judge(contrast: str, seen: Measured, domain: TrainingDomain) -> list[Row]:
