@@ -26,7 +26,7 @@ def told(steps: int = STEPS, **parts: Any) -> dict[str, Tensor]:
     bound = np.ones((len(wishes.KINDS), steps), np.float32)
     return {
         "wishes": torch.from_numpy(wishes.joined(asked, bound))[None],
-        "written": torch.zeros(1, 1, steps),
+        "written": torch.zeros(1, len(roll.LANES), steps),
         "key": torch.from_numpy(key_vector({0, 2, 4, 5, 7, 9, 11}, 0))[None],
         "tempo": torch.zeros(1, 2),
         "genre": torch.tensor([3]),

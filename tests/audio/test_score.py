@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from domains.audio.compose.composer import compose
 from domains.audio.compose.score import STEP, Notes
-from domains.audio.score import model, roll, train, wishes
+from domains.audio.score import model, piano, roll, train, wishes
 from domains.audio.score.model import STEPS_OF_CLIP, generate, rolls
 from domains.audio.score.piano import NETWORK
 from domains.audio.synth.drums import KIT
@@ -141,15 +141,20 @@ class Context(nn.Module):
         return self.said.expand(len(x), -1, -1), self.loudness.expand(len(x), -1, -1)
 
 
+def nothing_written(steps: int) -> dict[str, Tensor]:
+    return {"written": torch.zeros(1, len(roll.LANES), steps)}
+
+
 def test_what_context_says_and_what_an_entry_says_for_itself_make_the_posterior_by_bayes_rule() -> None:
-    """Against the ratio of the two densities, for a held entry (of NOTE) and an onset whose loudness is known."""
+    """Against the ratio of the two densities, for a held entry (of NOTE) and onsets whose loudness is known."""
     t, prior = 0.4, 0.3
     base = math.log(model.ONSETS / (1 - model.ONSETS))
-    said = torch.full((1, 2, 1), math.log(prior / (1 - prior)) - base)
-    loudness = torch.tensor([torch.nan, 50.0])[None, :, None]  # sigmoid 1: as loud as can be, like what is held
-    x = torch.linspace(-2, 3, 51).expand(2, 51)[None]
+    said = torch.full((1, 1, 1), math.log(prior / (1 - prior)) - base)
+    loudness = torch.full((1, roll.CHANNELS, 1), 50.0)  # sigmoid 1: as loud as can be, like what is held
+    loudness[:, 0] = torch.nan
+    x = torch.linspace(-2, 3, 51).expand(1, roll.CHANNELS, 51)
     beliefs = model.Evidence(Context(said, loudness))
-    odds, amount = beliefs.posterior(x, torch.tensor([t]), {"written": torch.zeros(1, 1, 51)})
+    odds, amount = beliefs.posterior(x, torch.tensor([t]), nothing_written(51))
     assert (amount[0, 0] == model.NOTE).all() and (amount <= model.NOTE).all()
     law = torch.distributions.Normal
     note = law((1 - t) * amount, t).log_prob(x).exp() * prior
@@ -163,11 +168,41 @@ def test_the_loudness_of_a_note_is_read_from_the_state_as_its_noise_goes() -> No
     middle = (model.NOTE + model.SOFTEST_NOTE) / 2
 
     def amount(t: float) -> float:
-        x = torch.full((1, 1, 1), (1 - t) * 1.9)
-        return float(beliefs.posterior(x, torch.tensor([t]), {"written": torch.zeros(1, 1, 1)})[1])
+        x = torch.full((1, roll.CHANNELS, 1), (1 - t) * 1.9)
+        return float(beliefs.posterior(x, torch.tensor([t]), nothing_written(1))[1][0, 0, 0])
 
-    assert amount(0.9) == pytest.approx(middle, abs=1e-2) and amount(0.01) == pytest.approx(1.9, abs=2e-3)
-    assert amount(0.9) < amount(0.2) < amount(0.05) < 1.9
+    assert amount(0.9) == pytest.approx(middle, abs=1e-2) and amount(1e-3) == pytest.approx(1.9, abs=2e-3)
+    assert amount(0.9) < amount(0.05) < amount(0.01) < 1.9
+
+
+def test_a_part_that_is_written_stays_and_the_others_are_free() -> None:
+    network = train.new_network(TINY).eval()
+    score = compose(23, 4, genre="pop", mood="happy")
+    asked = wishes.joined(wishes.wishes(score, 0, 64), np.zeros((4, 64), np.float32))
+    written, where = roll.encode(score.notes, 0, 64), np.zeros((len(roll.LANES), 64), bool)
+    where[0] = True  # the melody, all along
+    where[2, :32] = True  # the bass, in the first half
+    made = rolls(
+        network,
+        asked[None],
+        tempo=[(100.0, 0.5)],
+        genre=["pop"],
+        mood=["happy"],
+        seeds=[1],
+        steps=3,
+        ground=model.Ground(written[None], where),
+    )[0]
+    kept = where[piano.lanes().numpy()]
+    assert np.allclose(made[kept], written[kept], atol=1e-6) and not np.allclose(made[~kept], written[~kept])
+
+
+def test_batches_hold_clips_that_are_free_and_clips_of_which_bars_or_parts_are_written() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.stack([train.draw_written(rng) for _ in range(400)])
+    assert (drawn.min((1, 2)) == 0).all(), "something is left to write"
+    whole_parts = (drawn.min(2) == 1).any(1)
+    holes = ~whole_parts & (drawn.max((1, 2)) == 1)
+    assert 0.15 < whole_parts.mean() < 0.35 and 0.15 < holes.mean() < 0.4 and (drawn.max((1, 2)) == 0).mean() > 0.3
 
 
 def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:

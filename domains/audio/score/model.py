@@ -3,7 +3,7 @@
 A U-Net over pitch and time (piano.py) on the path of a rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t n; bits
 are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0 as a posterior: log-odds of a note, added to what
 each entry says for itself (see `Evidence`). A roll is nearly all silence: saying its noise would be most of the work.
-Bars that are written already stand in the state without noise, and a channel says where (see `Written`).
+Bars and parts that are written already stand in the state without noise, and channels say where (see `Written`).
 Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from domains.audio.compose.score import Notes
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll
-from domains.audio.score.piano import Piano
+from domains.audio.score.piano import Piano, lanes
 from shared import checkpoints
 from shared.denoiser import Denoiser, x0_head
 from shared.errors import UserError
@@ -45,7 +45,7 @@ TEMPO_MIDDLE, TEMPO_SPAN = 4.7, 0.3  # log of quarter notes a minute: mean and d
 
 ONSETS: Final = 0.02  # share of the entries of a roll that are notes
 NOTE, SOFTEST_NOTE = roll.LOUDEST - roll.SILENT, roll.SOFTEST - roll.SILENT  # how far a note is from silence
-LOUDNESS: Final = 0.15  # how far the loudness that context tells is off, as the error of a note's channel
+LOUDNESS: Final = 0.02  # how far the loudness that context tells may be off, a velocity of 3: players, too, vary
 
 
 @cache
@@ -78,13 +78,18 @@ class Evidence(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.lane = lanes()
+
+    def written(self, cond: Mapping[str, Tensor]) -> Tensor:
+        """(B, CHANNELS, T) bool: which entries are written already."""
+        return cond["written"][:, self.lane] > 0
 
     def posterior(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The log-odds of a note and its loudness A, each (B, CHANNELS, T), at x of that shape and time (B,)."""
         t = time.clamp(1e-3, NOISIEST)[:, None, None]
         a = 1 - t
         alone = torch.sigmoid(_odds(x, NOTE, t))
-        d = torch.where(cond["written"] > 0, x, NOTE * alone)
+        d = torch.where(self.written(cond), x, NOTE * alone)
         scaled = x / (t.square() + NOTE**2 * ONSETS * a.square()).sqrt() * (a / t).clamp(max=1)
         said, loudness = self.network(torch.cat([d, scaled], dim=1), time, cond)
         from_context = SOFTEST_NOTE + (NOTE - SOFTEST_NOTE) * torch.sigmoid(loudness)
@@ -95,7 +100,7 @@ class Evidence(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         odds, amount = self.posterior(x, time, cond)
-        return torch.where(cond["written"] > 0, x, torch.sigmoid(odds) * amount)
+        return torch.where(self.written(cond), x, torch.sigmoid(odds) * amount)
 
 
 def _odds(x: Tensor, amount: Tensor | float, t: Tensor) -> Tensor:
@@ -149,7 +154,7 @@ def key_vector(scale: Collection[int], tonic: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Written(Guidance):
-    """What is written stays in the state as it is, without noise: known (B, CHANNELS, T), where (B, 1, T) bool.
+    """What is written stays in the state as it is, without noise: known and where (bool), (B, CHANNELS, T).
 
     The network is trained to read it so; a known region that is noised along (RePaint) would tell it less.
     """
@@ -167,7 +172,7 @@ class Written(Guidance):
 class Ground:
     """What a run does not start from scratch.
 
-    written (B, CHANNELS, sixteenths) a roll, of which the sixteenths `where` (sixteenths,) bool are kept exactly
+    written (B, CHANNELS, sixteenths) a roll, of which what is in `where` (lanes, sixteenths) bool is kept exactly
     silent  (CHANNELS, sixteenths) bool: no note may be there
     start   a roll to stay near to: noised up to `change` of the way, 0 to 1, and taken from there; None: from noise
     """
@@ -218,16 +223,16 @@ def rolls(
         "genre": torch.tensor([-1 if word is None else GENRES.index(word) for word in genre]),
         "mood": torch.tensor([-1 if word is None else MOODS.index(word) for word in mood]),
         "key": torch.full((rows, 24), torch.nan) if key is None else torch.from_numpy(key).expand(rows, 24),
-        "written": torch.zeros(rows, 1, asked.shape[-1]),
+        "written": torch.zeros(rows, len(roll.LANES), asked.shape[-1]),
     }
     grid, noise = ground.grid(steps), PerSample(tuple(seeds))
     guidances: list[Guidance] = [ClassifierFree(guidance)]
     if ground.silent is not None and ground.silent.any():
         guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy())[None]))
     if ground.written is not None and ground.where is not None and ground.where.any():
-        where = torch.from_numpy(ground.where.copy()).expand(rows, 1, -1)
-        guidances.append(Written(_tensor(ground.written), where))
-        cond["written"] = where.float()
+        where = torch.from_numpy(ground.where.copy())
+        guidances.append(Written(_tensor(ground.written), where[lanes()].expand(rows, -1, -1)))
+        cond["written"] = where.expand(rows, -1, -1).float()
     shape, x = (rows, roll.CHANNELS, asked.shape[-1]), None
     if ground.start is not None:
         near = _tensor(ground.start)

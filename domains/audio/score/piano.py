@@ -24,7 +24,7 @@ PARTS: Final = 7  # onset and held of melody, chords and bass, and strokes
 STRUCK: Final = (0, 2, 4, 6)  # the parts with a loudness
 WHOLE: Final = 16  # sixteenths: rolls of other lengths are filled up with silence
 WAVES: Final = (1, 2, 4, 8)  # periods of the waves by which a row knows its height
-PICTURES: Final = 1 + 2 + 1 + 3 + len(wishes.KINDS) + 2 + 3 + 1  # see `pictures`
+PICTURES: Final = 1 + 2 + 1 + 3 + len(wishes.KINDS) + 2 + 3 + len(roll.LANES)  # see `pictures`
 
 NETWORK: Final = UNetConfig(
     dims=2,
@@ -38,6 +38,11 @@ NETWORK: Final = UNetConfig(
     vectors={"tempo": 2, "genre": len(GENRES), "mood": len(MOODS)},
     images={"asked": PICTURES, "height": 2 * len(WAVES)},
 )
+
+
+def lanes() -> Tensor:
+    """The lane (CHANNELS,) of each channel of a roll."""
+    return torch.cat([torch.full((lane.channels,), k) for k, lane in enumerate(roll.LANES)])
 
 
 def places() -> tuple[Tensor, Tensor]:
@@ -56,7 +61,7 @@ class Piano(nn.Module):
     """A network on pictures (B, 2 PARTS, ROWS, T) as one on two rolls (B, 2 CHANNELS, T), with the model's conditions.
 
     Says two rolls (B, CHANNELS, T): of each entry, and of the loudness of each onset and stroke, NaN for what is held.
-    cond   wishes (B, wishes.CHANNELS, T), written (B, 1, T), key (B, 24) or NaN, tempo (B, 2), genre and mood (B,)
+    cond   wishes (B, wishes.CHANNELS, T), written (B, lanes, T), key (B, 24) or NaN, tempo (B, 2), genre and mood (B,)
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -97,7 +102,7 @@ class Piano(nn.Module):
         """What is asked, (B, PICTURES, ROWS, T).
 
         By pitch: melody, tones and root of the chord, scale, tonic. The same in every row: loudness, strokes, where
-        each control binds, beats and downbeats, whether a key is given, what is written.
+        each control binds, beats and downbeats, whether a key is given, what of each lane is written.
         """
         at, parts = 0, {}
         for name, width in (*wishes.WIDTHS.items(), ("bound", len(wishes.KINDS)), ("beats", 2)):

@@ -26,7 +26,7 @@ from domains.audio.score.model import (
     shifted,
     tempo_vector,
 )
-from domains.audio.score.piano import NETWORK
+from domains.audio.score.piano import NETWORK, lanes
 from shared import checkpoints
 from shared.networks.unet import UNet, UNetConfig
 from shared.noise import seeded
@@ -42,7 +42,8 @@ DATA: Final = {
 }
 NO_TAG: Final = 0.1  # chance that genre, and that mood, is not told, for classifier-free guidance
 NO_KEY: Final = 0.5  # chance that the key is not told
-WRITTEN: Final = 0.4  # chance that all but a hole is written already, as it is where a piece goes on or is mended
+HOLES: Final = 0.35  # chance that all but a hole is written already, as it is where a piece goes on or is mended
+PARTS: Final = 0.25  # chance that some parts are written already, in their whole length, as it is for accompaniments
 CROPS: Final = 8  # rows cut from one piece
 MEASURED: Final = 48  # pieces of the test split in the card
 MATRICES: Final = "conv|film|qkv|project|stem|join|sample"  # trained by Muon: a lower loss after the same minutes
@@ -133,21 +134,23 @@ class ScoreBatches:
             "wishes": torch.from_numpy(np.stack(asked)),
             "tempo": torch.tensor(tempo),
             "key": torch.from_numpy(np.stack(keys).astype(np.float32)),
-            "written": torch.from_numpy(np.stack(written)[:, None]),
+            "written": torch.from_numpy(np.stack(written)),
             "genre": torch.from_numpy(told[:, 0].copy()),
             "mood": torch.from_numpy(told[:, 1].copy()),
         }
 
 
 def draw_written(rng: np.random.Generator) -> NDArray[np.float32]:
-    """1 where a clip is written already (64,): nowhere, or outside of a hole of a quarter of the clip or more, which
-    as often as not reaches to the end."""
-    out = np.zeros(STEPS_OF_CLIP, np.float32)
-    if rng.random() < WRITTEN:
+    """1 where a clip is written already (lanes, 64): nowhere; outside of a hole of a quarter of the clip or more, which
+    as often as not reaches to the end; in the whole length of one to three lanes; or in both."""
+    out = np.zeros((len(roll.LANES), STEPS_OF_CLIP), np.float32)
+    if rng.random() < HOLES:
         start = int(rng.integers(0, 3 * STEPS_OF_CLIP // 4))
         end = int(rng.integers(start + STEPS_OF_CLIP // 4, STEPS_OF_CLIP + 1))
         out[:] = 1
-        out[start : STEPS_OF_CLIP if rng.random() < 0.5 else end] = 0
+        out[:, start : STEPS_OF_CLIP if rng.random() < 0.5 else end] = 0
+    if rng.random() < PARTS:
+        out[rng.permutation(len(roll.LANES))[: rng.integers(1, len(roll.LANES))]] = 1
     return out
 
 
@@ -171,7 +174,7 @@ def late_times(process: Process, rows: int, generator: torch.Generator) -> Tenso
 def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
     """Nats a sixteenth of whether each entry is a note, and LOUDNESS_WEIGHT times the squared error of how loud the
     notes are, over what is not written yet: (B,)."""
-    x0, written = shifted(batch["x0"]), batch["written"] > 0
+    x0, written = shifted(batch["x0"]), batch["written"][:, lanes()] > 0
     flow = process()
     times = late_times(flow, len(x0), generator)
     noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0.device)
@@ -180,8 +183,8 @@ def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> 
     note = (x0 > 0).float()
     doubt = nn.functional.binary_cross_entropy_with_logits(odds, note, reduction="none")
     error = doubt + LOUDNESS_WEIGHT * note * (amount - x0).square()
-    free = (~written).float()
-    return (error.sum(1, keepdim=True) * free).sum((1, 2)) / free.sum((1, 2))
+    free = ~written
+    return (error * free).sum((1, 2)) / free.any(1).sum(1)
 
 
 def measured(network: nn.Module, count: int = MEASURED) -> dict[str, Any]:

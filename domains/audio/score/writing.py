@@ -170,7 +170,9 @@ def _window(
         steps=wanted.steps,
         guidance=wanted.guidance,
         key=plan.key,
-        ground=Ground(piece, written, (law == roll.SILENT) & ~written, near, wanted.change),
+        ground=Ground(
+            piece, np.tile(written, (len(roll.LANES), 1)), (law == roll.SILENT) & ~written, near, wanted.change
+        ),
         progress=tell,
     )
     return np.where(written, piece, np.where(np.isnan(law), made, law))
