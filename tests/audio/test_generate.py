@@ -23,7 +23,7 @@ from domains.audio.controls.notes import Key, Note, Track
 from domains.audio.controls.spans import Span, Spans
 from domains.audio.loudness import true_peak
 from domains.audio.score import model, roll, run, wishes
-from domains.audio.score.arrange import band_of, parts_of, roll_of, tracks_of
+from domains.audio.score.arrange import band_of, parts_of, roles_of, roll_of, tracks_of
 from domains.audio.score.judge import judged
 from domains.audio.score.operations import GENERATE, GenerateMusic
 from domains.audio.score.perform import perform
@@ -234,8 +234,8 @@ def test_calls_are_counted_beforehand_and_none_is_wasted(network) -> None:
     hook = network[1].register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
     grid = BeatGrid.steady(120)
     laid = plan(Controls(length=grid.bars_last(8), grid=grid))
-    kept = np.ones(laid.steps, bool)
-    kept[16:32] = False
+    kept = np.ones((len(roll.LANES), laid.steps), bool)
+    kept[:, 16:32] = False
     blank = np.full((roll.CHANNELS, laid.steps), -1.0, np.float32)
     one = Wanted(["pop"] * 2, [None] * 2, [1, 2], steps=3)
     try:
@@ -244,7 +244,7 @@ def test_calls_are_counted_beforehand_and_none_is_wasted(network) -> None:
             (replace(one, guidance=1.0), 3, 2),
             (replace(one, loop=True), 4, 4),
             (replace(one, kept=blank, where=kept), 1, 4),
-            (replace(one, kept=blank, where=np.ones(laid.steps, bool)), 0, 4),
+            (replace(one, kept=blank, where=np.ones_like(kept)), 0, 4),
             (replace(one, near=blank, change=0.0), 0, 4),
         ):
             seen.clear()
@@ -267,11 +267,12 @@ def test_a_take_is_a_function_of_its_seed_and_what_is_kept_stays(network) -> Non
     pair = made(5, 6)
     assert np.array_equal(made(5)[0] > 0, pair[0] > 0) and np.array_equal(made(6)[0] > 0, pair[1] > 0)
     assert not np.array_equal(pair[0] > 0, pair[1] > 0)
-    kept = np.ones(laid.steps, bool)
-    kept[32:48] = False
-    again = made(9, kept=pair[0], where=kept)[0]
-    assert np.array_equal(again[:, kept], pair[0][:, kept])
-    assert not np.array_equal(again[:, ~kept] > 0, pair[0][:, ~kept] > 0)
+    for lanes in (slice(None), [1, 2]):  # bars of all parts, and of two parts alone
+        where = np.ones((len(roll.LANES), laid.steps), bool)
+        where[lanes, 32:48] = False
+        again, kept = made(9, kept=pair[0], where=where)[0], where[roll.LANE]
+        assert np.array_equal(again[kept], pair[0][kept])
+        assert not np.array_equal(again[~kept] > 0, pair[0][~kept] > 0)
     near = [made(9, near=np.sign(pair[0]), change=change)[0] > 0 for change in (0.1, 0.9)]
     moved = [np.count_nonzero(one != (pair[0] > 0)) for one in near]
     assert moved[0] < moved[1]
@@ -397,6 +398,25 @@ def test_inpainting_keeps_every_other_note_to_the_tick(folder, tmp_path) -> None
     assert len(inside) > 20 and not {note for note in before[0].notes if 1.6 < note.start < 4.7} & set(inside)
 
 
+def test_a_part_is_written_anew_under_the_others_which_stay_to_the_tick(folder, tmp_path) -> None:
+    words = ("--parts", "bass", "--parts", "drums", "--from-bar", 2, "--tags", "pop", *QUICK)
+    assert suite("inpaint", folder / "song.mid", *words, "--out", tmp_path / "out") == 0
+    before, after = (
+        {track.name: track for track in read_midi(path)[1]}
+        for path in (folder / "song.mid", tmp_path / "out" / "take_1.mid")
+    )
+    roles = {name: [track.name for track in parts] for name, parts in roles_of(tuple(before.values())).items()}
+    for name in (*roles["melody"], *roles["chords"]):
+        assert after[name].notes == before[name].notes
+    for name in roles["bass"]:
+        assert [n for n in after[name].notes if n.start < 1.599] == [n for n in before[name].notes if n.start < 1.599]
+    fresh = [
+        note for track in after.values() for note in track.notes if note not in before.get(track.name, track).notes
+    ]
+    added = [track for name, track in after.items() if name not in before]
+    assert fresh or any(track.notes for track in added)
+
+
 def test_music_goes_on_after_a_file_whose_notes_stay(folder, tmp_path, capsys) -> None:
     assert suite("continue", folder / "song.mid", "--bars", 1, *QUICK, "--out", tmp_path / "out") == 0
     assert "the notes are nearest to" in capsys.readouterr().out
@@ -432,10 +452,13 @@ def test_bars_that_are_not_there_and_music_without_notes_are_refused(folder, tmp
     out = ("--out", tmp_path / "out", *QUICK)
     assert suite("inpaint", folder / "song.mid", "--from-bar", 3, "--to-bar", 9, *out) == 2
     assert suite("inpaint", folder / "song.mid", "--from-bar", 3, "--to-bar", 2, *out) == 2
+    assert suite("inpaint", folder / "song.mid", "--from-bar", 7, *out) == 2
+    assert suite("inpaint", folder / "song.mid", "--parts", "flute", *out) == 2
     assert suite("continue", folder / "empty.mid", *out) == 2
     assert suite("continue", folder / "song.mid", "--bars", 61, *out) == 2
     said = capsys.readouterr().err
-    assert "bar 9 of 4" in said and "bar 2 lies before bar 3" in said and "no notes" in said and "4 bars and 61" in said
+    assert "bar 9 of 4" in said and "bar 7 of 4" in said and "flute" in said and "melody, chords, bass, drums" in said
+    assert "bar 2 lies before bar 3" in said and "no notes" in said and "4 bars and 61" in said
     assert not list(tmp_path.iterdir())
 
 

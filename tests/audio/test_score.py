@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from domains.audio.compose.composer import compose
 from domains.audio.compose.score import STEP, Notes
-from domains.audio.score import model, piano, roll, train, wishes
+from domains.audio.score import model, roll, train, wishes
 from domains.audio.score.model import STEPS_OF_CLIP, generate, rolls
 from domains.audio.score.piano import NETWORK
 from domains.audio.synth.drums import KIT
@@ -192,7 +192,7 @@ def test_a_part_that_is_written_stays_and_the_others_are_free() -> None:
         steps=3,
         ground=model.Ground(written[None], where),
     )[0]
-    kept = where[piano.lanes().numpy()]
+    kept = where[roll.LANE]
     assert np.allclose(made[kept], written[kept], atol=1e-6) and not np.allclose(made[~kept], written[~kept])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -121,34 +121,38 @@ def roll_of(tracks: Sequence[Track], plan: Plan) -> NDArray:
 
 
 def joined(made: Sequence[Track], around: Sequence[Track], plan: Plan, kept: NDArray[np.bool_]) -> tuple[Track, ...]:
-    """The tracks of `around`, note for note, but for the notes that begin where nothing is kept: these are `made`.
+    """The tracks of `around`, note for note, but for notes that begin where their part is not kept: these are `made`.
 
-    kept   (steps,) of the plan. A new note gives way to a kept one of its pitch that still sounds, and ends before the
-           next kept one begins. What no track plays yet becomes a track of its own.
+    kept   (lanes, steps) of the plan. A new note gives way to a kept one of its pitch that still sounds, and ends
+           before the next kept one begins. What no track plays yet becomes a track of its own.
     """
     first = plan.seconds(np.arange(plan.steps))
     index = {name: parts for name, parts in roles_of(around).items() if parts}
+    role = {id(track): name for name, parts in index.items() for track in parts}
 
-    def is_kept(note: Note) -> bool:
+    def is_kept(note: Note, name: str) -> bool:
         step = int(np.searchsorted(first, note.start + 1e-6)) - 1
-        return step < 0 or bool(kept[min(step, plan.steps - 1)])
+        return step < 0 or bool(kept[ROLES.index(name), min(step, plan.steps - 1)])
 
-    stay = {id(track): [note for note in track.notes if is_kept(note)] for track in around}
+    stay = {
+        id(track): [note for note in track.notes if is_kept(note, role[id(track)])] for track in around if track.notes
+    }
     new: list[Track] = []
     for track in made:
-        fresh = [note for note in track.notes if not is_kept(note)]
+        fresh = [note for note in track.notes if not is_kept(note, track.name)]
         home = index.get(track.name, (None,))[0]
         if home is None:
             if fresh:
                 new.append(replace(track, notes=tuple(fresh)))
             continue
-        stay[id(home)] += [note for each in fresh if (note := _making_room(each, home.notes, is_kept)) is not None]
-    return (*(replace(track, notes=tuple(stay[id(track)])) for track in around), *new)
+        others = list(stay[id(home)])
+        stay[id(home)] += [note for each in fresh if (note := _making_room(each, others)) is not None]
+    return (*(replace(track, notes=tuple(stay.get(id(track), ()))) for track in around), *new)
 
 
-def _making_room(note: Note, others: Sequence[Note], is_kept: Callable[[Note], bool]) -> Note | None:
-    """A new note among those that stay on its pitch, or None where one of them sounds already."""
-    same = [other for other in others if other.pitch == note.pitch and is_kept(other)]
+def _making_room(note: Note, others: Sequence[Note]) -> Note | None:
+    """A new note among those that stay, or None where one of them sounds already on its pitch."""
+    same = [other for other in others if other.pitch == note.pitch]
     if any(other.start <= note.start < other.end for other in same):
         return None
     end = min([note.end, *(other.start for other in same if other.start > note.start)])

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from domains.audio.compose.score import Notes
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll
-from domains.audio.score.piano import Piano, lanes
+from domains.audio.score.piano import Piano
 from shared import checkpoints
 from shared.denoiser import Denoiser, x0_head
 from shared.errors import UserError
@@ -78,7 +78,7 @@ class Evidence(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.lane = lanes()
+        self.lane = torch.from_numpy(roll.LANE)
 
     def written(self, cond: Mapping[str, Tensor]) -> Tensor:
         """(B, CHANNELS, T) bool: which entries are written already."""
@@ -231,7 +231,7 @@ def rolls(
         guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy())[None]))
     if ground.written is not None and ground.where is not None and ground.where.any():
         where = torch.from_numpy(ground.where.copy())
-        guidances.append(Written(_tensor(ground.written), where[lanes()].expand(rows, -1, -1)))
+        guidances.append(Written(_tensor(ground.written), where[roll.LANE].expand(rows, -1, -1)))
         cond["written"] = where.expand(rows, -1, -1).float()
     shape, x = (rows, roll.CHANNELS, asked.shape[-1]), None
     if ground.start is not None:

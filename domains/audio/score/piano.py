@@ -40,11 +40,6 @@ NETWORK: Final = UNetConfig(
 )
 
 
-def lanes() -> Tensor:
-    """The lane (CHANNELS,) of each channel of a roll."""
-    return torch.cat([torch.full((lane.channels,), k) for k, lane in enumerate(roll.LANES)])
-
-
 def places() -> tuple[Tensor, Tensor]:
     """The picture and the row (CHANNELS,) of each channel of a roll."""
     parts, rows, part = [], [], 0

@@ -45,6 +45,7 @@ LANES: Final = (  # in the order of ROLES, the tracks of a score
     Lane("drums", tuple(sorted(KIT)), held=False),
 )
 CHANNELS: Final = sum(lane.channels for lane in LANES)
+LANE: Final = np.repeat(np.arange(len(LANES)), [lane.channels for lane in LANES])  # of each channel
 
 
 def on_grid(notes: Notes) -> Notes:

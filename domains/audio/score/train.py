@@ -26,7 +26,7 @@ from domains.audio.score.model import (
     shifted,
     tempo_vector,
 )
-from domains.audio.score.piano import NETWORK, lanes
+from domains.audio.score.piano import NETWORK
 from shared import checkpoints
 from shared.networks.unet import UNet, UNetConfig
 from shared.noise import seeded
@@ -174,7 +174,7 @@ def late_times(process: Process, rows: int, generator: torch.Generator) -> Tenso
 def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
     """Nats a sixteenth of whether each entry is a note, and LOUDNESS_WEIGHT times the squared error of how loud the
     notes are, over what is not written yet: (B,)."""
-    x0, written = shifted(batch["x0"]), batch["written"][:, lanes()] > 0
+    x0, written = shifted(batch["x0"]), batch["written"][:, roll.LANE] > 0
     flow = process()
     times = late_times(flow, len(x0), generator)
     noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(x0.device)

@@ -1,7 +1,7 @@
 """Writing a piece of any length with a model of 64 sixteenths: windows one after another, all takes at once.
 
-A window begins on a bar line, half of it or more knows what is written already (known regions, shared/guidance), and
-what the caller keeps is kept. A loop has its last bar written again between the bars before it and the first ones.
+A window begins on a bar line, half of it or more knows what is written already, and what the caller keeps is kept: bars
+of all parts, or parts. A loop has its last bar written again between the bars before it and the first ones.
 Where nothing is left to write, the network is not asked.
 """
 
@@ -28,7 +28,7 @@ class Wanted:
     """What is wanted of the takes, one entry each, and how.
 
     genre, mood   words of controls/tags.py, None for any;  seeds  one a take
-    kept          (CHANNELS, steps) a roll, and `where` (steps,) bool it is kept; None: nothing is there yet
+    kept          (CHANNELS, steps) a roll, and `where` (lanes, steps) bool it is kept; None: nothing is there yet
     near, change  a roll to stay near to, and how far to go from it
     """
 
@@ -82,10 +82,10 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
     cond = _filled(wishes.joined(plan.asked, plan.bound), plan)
     law = np.pad(plan.law, [(0, 0), (0, STEPS_OF_CLIP)], constant_values=np.nan)
     piece = np.full((takes, roll.CHANNELS, plan.steps + STEPS_OF_CLIP), roll.SILENT, np.float32)
-    written = np.zeros(plan.steps + STEPS_OF_CLIP, bool)
-    if wanted.kept is not None:
-        written[: plan.steps] = ~_free(plan, wanted)
-        piece[:, :, written] = wanted.kept[:, written[: plan.steps]]
+    written = np.zeros((len(roll.LANES), plan.steps + STEPS_OF_CLIP), bool)
+    if wanted.kept is not None and wanted.where is not None:
+        written[:, : plan.steps] = wanted.where
+        piece[:, :, : plan.steps] = np.where(wanted.where[roll.LANE], wanted.kept, roll.SILENT)
     near = None
     if wanted.near is not None:
         near = np.full((takes, *piece.shape[1:]), roll.SILENT, np.float32)
@@ -99,21 +99,20 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             wanted,
             cond[:, here],
             piece[:, :, here],
-            written[here],
+            written[:, here],
             law[:, here],
             None if near is None else near[:, :, here],
             (start, number),
             progress,
         )
         piece[:, :, here] = made
-        written[start : min(start + STEPS_OF_CLIP, plan.steps)] = True
+        written[:, start : min(start + STEPS_OF_CLIP, plan.steps)] = True
         done = total * (number + 1) // (len(order) + (wanted.loop and len(plan.bars) > 1))
     if wanted.loop and len(plan.bars) > 1 and total:
         ring = (np.arange(STEPS_OF_CLIP) + plan.steps - CONTEXT) % plan.steps
-        last = np.arange(STEPS_OF_CLIP) < CONTEXT
-        last &= ring >= plan.bars[-1]
+        last = np.tile((np.arange(STEPS_OF_CLIP) < CONTEXT) & (ring >= plan.bars[-1]), (len(roll.LANES), 1))
         if wanted.where is not None:
-            last &= ~wanted.where[ring]
+            last &= ~wanted.where[:, ring]
         made = _window(
             network,
             plan,
@@ -126,13 +125,13 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             (plan.steps - CONTEXT, len(order)),
             progress,
         )
-        piece[:, :, ring[last]] = made[:, :, last]
+        piece[:, :, ring] = np.where(last[roll.LANE], made, piece[:, :, ring])
     return piece[:, :, : plan.steps]
 
 
 def _free(plan: Plan, wanted: Wanted) -> NDArray[np.bool_]:
-    """(steps,) what is to be written."""
-    return np.ones(plan.steps, bool) if wanted.where is None else ~wanted.where
+    """(steps,) where something is to be written."""
+    return np.ones(plan.steps, bool) if wanted.where is None else ~np.all(wanted.where, axis=0)
 
 
 def _filled(cond: NDArray, plan: Plan) -> NDArray:
@@ -156,7 +155,7 @@ def _window(
     tell: Tell,
 ) -> NDArray:
     """One window of all takes: (takes, CHANNELS, 64), what is written in it as it was."""
-    start, number = place
+    (start, number), stays = place, written[roll.LANE]
     takes = len(wanted.seeds)
     qpm = float(np.clip(plan.tempo[max(start, 0) : start + STEPS_OF_CLIP].mean(), SLOWEST, FASTEST))
     seeds = [seed if number == 0 else _seed(seed, number) for seed in wanted.seeds]
@@ -170,12 +169,10 @@ def _window(
         steps=wanted.steps,
         guidance=wanted.guidance,
         key=plan.key,
-        ground=Ground(
-            piece, np.tile(written, (len(roll.LANES), 1)), (law == roll.SILENT) & ~written, near, wanted.change
-        ),
+        ground=Ground(piece, written, (law == roll.SILENT) & ~stays, near, wanted.change),
         progress=tell,
     )
-    return np.where(written, piece, np.where(np.isnan(law), made, law))
+    return np.where(stays, piece, np.where(np.isnan(law), made, law))
 
 
 def _seed(seed: int, window: int) -> int:

@@ -1,4 +1,4 @@
-"""`suite audio continue` and `inpaint`: the score engine writes some bars, every other note of the file stays."""
+"""`suite audio continue` and `inpaint`: the score engine writes bars or parts, every other note of the file stays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.audio.compose.score import ROLES
 from domains.audio.controls.beats import BeatGrid
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.json_form import read_controls
@@ -40,14 +41,16 @@ def go_on(settings: ContinueMusic, report: Report, operation: Operation) -> Outc
 
 
 def inpaint(settings: InpaintMusic, report: Report, operation: Operation) -> Outcome:
-    """The file with the bars from `from_bar` to `to_bar` written anew."""
+    """The file with some parts of the bars from `from_bar` to `to_bar` written anew."""
     controls, tracks, grid = _read(settings)
     there = len(list(grid.bars(controls.length)))
-    if settings.to_bar > there:
-        raise UserError(f"bar {settings.to_bar} of {there}", where="--to-bar", remedy=f"the last bar is {there}")
+    to_bar = settings.to_bar or there
+    for name, bar in (("--from-bar", settings.from_bar), ("--to-bar", to_bar)):
+        if bar > there:
+            raise UserError(f"bar {bar} of {there}", where=name, remedy=f"the last bar is {there}")
     begin = grid.bars_last(settings.from_bar - 1) + grid.start
-    end = min(grid.bars_last(settings.to_bar) + grid.start, controls.length)
-    return _mended(settings, report, operation, controls, tracks, (begin, end))
+    end = min(grid.bars_last(to_bar) + grid.start, controls.length)
+    return _mended(settings, report, operation, controls, tracks, (begin, end), settings.parts)
 
 
 def _read(settings: Mending) -> tuple[Controls, tuple[Track, ...], BeatGrid]:
@@ -65,8 +68,9 @@ def _mended(
     controls: Controls,
     tracks: Sequence[Track],
     new: tuple[float, float],
+    parts: Sequence[str] = (),
 ) -> Outcome:
-    """Takes in which the seconds from new[0] to new[1] are written and all other notes are those of the file."""
+    """Takes in which the seconds from new[0] to new[1] of some parts, none for all, are written and all else stays."""
     began = time.perf_counter()
     tags = Tags.read(settings.tags)[0]
     tags = Tags(tags.genre or controls.tags.genre, tags.mood or controls.tags.mood)
@@ -79,7 +83,8 @@ def _mended(
     ]
     laid = plan(controls, swing=arrange.swing_of(genres[0]), strict=settings.strict)
     middles = np.array([grid.seconds_at((laid.first + k + 0.5) / 4) for k in range(laid.steps)])
-    kept: NDArray[np.bool_] = (middles < new[0]) | (middles >= new[1])
+    others = np.array([bool(parts) and role not in parts for role in ROLES])
+    kept: NDArray[np.bool_] = ((middles < new[0]) | (middles >= new[1]))[None] | others[:, None]
     how = Wanted(
         genre=genres,
         mood=[tags.mood] * settings.takes,

@@ -11,6 +11,7 @@ from shared.errors import UserError
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
 
+PARTS: Final = ("melody", "chords", "bass", "drums")
 LOOPED: Final = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", *SCORES)
 
 
@@ -39,14 +40,23 @@ class ContinueMusic(Mending):
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintMusic(Mending):
-    """Write some bars anew and keep the rest note for note."""
+    """Write some bars, or some parts of them, anew and keep the rest note for note."""
 
-    from_bar: int = option(REQUIRED, kind="int", low=1, high=MOST_BARS, help="The first bar to write, counted from 1.")
-    to_bar: int = option(REQUIRED, kind="int", low=1, high=MOST_BARS, help="The last bar to write.")
+    from_bar: int = option(1, low=1, high=MOST_BARS, help="The first bar to write, counted from 1.")
+    to_bar: int | None = option(
+        None, kind="int", low=1, high=MOST_BARS, help="The last bar to write; none: the last there is."
+    )
+    parts: tuple[str, ...] = option(
+        (),
+        kind="choice",
+        choices=PARTS,
+        many=True,
+        help="Parts to write; say none for all. The others stay.",
+    )
 
     def check(self) -> None:
         super().check()
-        if self.to_bar < self.from_bar:
+        if self.to_bar is not None and self.to_bar < self.from_bar:
             raise UserError(
                 f"bar {self.to_bar} lies before bar {self.from_bar}", where="--to-bar", remedy="name the later bar here"
             )
@@ -143,7 +153,7 @@ INPAINT = Operation(
     InpaintMusic,
     inpaint_music,
     command=("audio", "inpaint"),
-    help="Write some bars anew and keep the rest note for note.",
+    help="Write some bars or parts anew, such as a bass under a melody, and keep the rest note for note.",
 )
 RENDER = Operation(
     "audio_render",
