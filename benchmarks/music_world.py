@@ -18,104 +18,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.listening.styles import RATE, interval, mel_bank, readings, score_features, sound_features
 from domains.audio.compose.composer import SPLITS, compose
 from domains.audio.compose.performance import render
-from domains.audio.compose.score import STEP, Score, level_of
+from domains.audio.compose.score import STEP, Score
 from domains.audio.compose.truth import controls_of
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.synth import render as synthesis
 from shared.measured import record
 
-RATE, CROP, MELS, WINDOW, HOP = 22_050, 6.0, 64, 2048, 512
+CROP = 6.0  # seconds
 TRAIN, TEST, HELD, BARS = 400, 120, 40, 8
 SPEED_RATE, MOVING, PLAIN = 44_100, 24, 100  # pieces whose dynamics, and whose notes, are looked at
-BOOTSTRAPS = 1000
-
-
-# -- features --------------------------------------------------------------------------------------
-
-
-def score_features(score: Score) -> NDArray:
-    """What a musician would count: pace, swing, mode, level, density, register and touch of each part, drums."""
-    degree = np.zeros(7 + 12)
-    degree[-12:] = np.bincount((score.part("melody").pitch - score.tonic) % 12, minlength=12) / len(
-        score.part("melody")
-    )
-    out: list[float] = [np.log(score.tempo.bpm[0]), score.swing[0], score.bar, float(np.std(score.dynamics))]
-    for role in ("melody", "chords", "bass", "drums"):
-        notes = score.part(role)
-        if not len(notes):
-            out += [0.0] * 7
-            continue
-        place = notes.onset % 1
-        offbeat = float((place > 0).mean())
-        sixteenth = float(np.isin(place, (STEP, 3 * STEP)).mean())
-        level = float(level_of(notes.velocity).mean())
-        jump = float(np.abs(np.diff(notes.pitch)).mean()) if len(notes) > 1 else 0.0
-        out += [len(notes) / score.bars, notes.pitch.mean(), notes.duration.mean(), level, offbeat, sixteenth, jump]
-    return np.array([*out, *degree[-12:]])
-
-
-def mel_bank() -> torch.Tensor:
-    """(MELS, bins) triangles on the mel scale from 40 Hz to 10 kHz."""
-    mel = torch.linspace(2595 * np.log10(1 + 40 / 700), 2595 * np.log10(1 + 10_000 / 700), MELS + 2)
-    edge = 700 * (10 ** (mel / 2595) - 1)
-    bins = torch.linspace(0, RATE / 2, WINDOW // 2 + 1)
-    rising = (bins - edge[:-2, None]) / (edge[1:-1] - edge[:-2])[:, None]
-    falling = (edge[2:, None] - bins) / (edge[2:] - edge[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp_min(0)
-
-
-def sound_features(wave: NDArray, bank: torch.Tensor) -> NDArray:
-    """Log-mel mean, deviation and mean absolute change of each band, chroma, and the autocorrelation of the onsets."""
-    x = torch.from_numpy(np.ascontiguousarray(wave, np.float32))
-    power = torch.stft(x, WINDOW, HOP, window=torch.hann_window(WINDOW), return_complex=True).abs() ** 2
-    logged = 10 * torch.log10(bank @ power + 1e-7)
-    change = logged.diff(dim=1)
-    onset = change.clamp_min(0).mean(0)
-    onset = onset - onset.mean()
-    beat = torch.stack([(onset[lag:] * onset[:-lag]).mean() for lag in range(4, 64, 2)]) / (
-        onset.square().mean() + 1e-9
-    )
-    level = 10 * torch.log10(power.sum(0) + 1e-7)
-    quarters = torch.stack([part.mean() for part in level.tensor_split(4)])
-    bins = torch.arange(12, 400)
-    pitch = (12 * torch.log2(bins * RATE / WINDOW / 440)).round().long() % 12
-    chroma = torch.zeros(12).index_add_(0, pitch, power[12:400].mean(1))
-    ranked = (chroma / chroma.sum()).sort(descending=True).values
-    parts = (logged.mean(1), logged.std(1), change.abs().mean(1), beat, quarters, level.std()[None], ranked)
-    return torch.cat(parts).numpy()
-
-
-# -- reading the styles ----------------------------------------------------------------------------
-
-
-def readings(x: NDArray, y: NDArray, new: NDArray) -> NDArray:
-    """Labels that a logistic regression, fitted to (x, y) with a ridge, gives to `new`."""
-    mean, std = x.mean(0), x.std(0) + 1e-6
-    inside, outside = (torch.from_numpy((part - mean) / std).float() for part in (x, new))
-    wanted = torch.from_numpy(y)
-    weight = torch.zeros(inside.shape[1], 10, requires_grad=True)
-    bias = torch.zeros(10, requires_grad=True)
-    step = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        step.zero_grad()
-        value = torch.nn.functional.cross_entropy(inside @ weight + bias, wanted) + 1e-3 * weight.square().sum()
-        value.backward()
-        return value
-
-    step.step(loss)
-    with torch.no_grad():
-        return (outside @ weight + bias).argmax(1).numpy()
-
-
-def interval(hits: NDArray) -> tuple[float, float, float]:
-    """Mean of the hits with its 95 % bootstrap interval over pieces."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(hits, (BOOTSTRAPS, len(hits))).mean(1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(hits.mean()), float(low), float(high)
 
 
 def dataset(split: Any, count: int, bank: torch.Tensor) -> tuple[NDArray, NDArray, NDArray]:
