@@ -22,7 +22,7 @@ from domains.audio.spectrogram.clips import statistics
 from domains.audio.spectrogram.measure import validation
 from domains.audio.spectrogram.mel import SMALL_RANGE
 from domains.audio.spectrogram.model import Format, Spectrograms, new_network
-from domains.audio.spectrogram.train import SIZES, Clips, Size, loss_of
+from domains.audio.spectrogram.train import MUON_LENGTH, SIZES, Clips, Size, loss_of
 from shared.errors import Cancelled
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
 
@@ -68,7 +68,15 @@ def _trained(
         if time.process_time() - begin >= seconds:
             raise Cancelled("the time is over")
 
-    settings = TrainSettings(steps=10**7, lr=size.lr, warmup=20, schedule="constant", ema=size.ema)
+    settings = TrainSettings(
+        steps=10**7,
+        lr=size.lr,
+        warmup=20,
+        schedule="constant",
+        ema=size.ema,
+        muon=size.muon,
+        muon_length=MUON_LENGTH,
+    )
     with tempfile.TemporaryDirectory() as folder:
         try:
             fit(network, loss_of(form), timed, settings=settings, out=Path(folder), observers=[watch])

@@ -7,7 +7,7 @@ they are needed (clips.py), a batch is a pure function of its step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +63,7 @@ class Size:
     paper     all as in Music ControlNet: eps and L1, no chords, no mask channels, the melody as extracted
     rows      clips a step;  lr, warmup, ema  of the training;  fresh  pieces composed a step,
               and `first` before the first one
+    muon      matrices of the base that Muon trains (shared/training/muon.py), empty for none
     """
 
     network: UNetConfig | DiTConfig
@@ -75,14 +76,18 @@ class Size:
     frames: int = FRAMES
     first: int = FIRST
     paper: bool = False
+    muon: str = ""
 
 
+CONVOLUTIONS: Final = "conv|film|sample|stem|join"
+LINEAR: Final = "attention|mlp|modulation|input"
 SIZES: Final = {
-    "cpu": Size(SMALL_UNET, "v", rows=16, lr=1e-3, ema=0.998, fresh=0.5),
-    "gpu": Size(SMALL_UNET, "v", rows=128, lr=1e-3, ema=0.9995, fresh=0.1),
-    "dit": Size(SMALL_DIT, "x0", rows=16, lr=1e-3, ema=0.998, fresh=0.5),
+    "cpu": Size(SMALL_UNET, "v", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=CONVOLUTIONS),
+    "gpu": Size(SMALL_UNET, "v", rows=128, lr=1e-3, ema=0.9995, fresh=0.1, muon=CONVOLUTIONS),
+    "dit": Size(SMALL_DIT, "x0", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=LINEAR),
     "paper": Size(PAPER, "eps", rows=24, lr=1e-4, ema=0.9995, fresh=0.5, warmup=1000, paper=True),
 }
+MUON_LENGTH: Final = 0.4
 TARGETS: Final[Mapping[Says, tuple[Target, Any]]] = {"eps": ("eps", "l1"), "v": ("head", "l2"), "x0": ("x0", "l2")}
 
 
@@ -109,7 +114,7 @@ def train(
         network,
         loss_of(form),
         Clips(own, form),
-        settings=_settings(own, minutes, steps),
+        settings=replace(_settings(own, minutes, steps), muon=own.muon, muon_length=MUON_LENGTH),
         out=out,
         resume=resume,
     )
