@@ -1,4 +1,4 @@
-"""What music is read by: features of its notes and of its sound, a logistic regression for genre and mood, intervals."""
+"""What music is read by: features of its notes and of its sound, and a logistic regression for genre and mood."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sound_features(wave: NDArray, bank: torch.Tensor) -> NDArray:
     bins = torch.arange(12, 400)
     pitch = (12 * torch.log2(bins * RATE / WINDOW / 440)).round().long() % 12
     chroma = torch.zeros(12).index_add_(0, pitch, power[12:400].mean(1))
-    ranked = (chroma / chroma.sum()).sort(descending=True).values
+    ranked = (chroma / chroma.sum().clamp_min(1e-12)).sort(descending=True).values
     parts = (logged.mean(1), logged.std(1), change.abs().mean(1), beat, quarters, level.std()[None], ranked)
     return torch.cat(parts).numpy()
 

@@ -23,11 +23,13 @@ ODE: Final = (
 LINE: Final = ((74, 0.5), (77, 0.5), (81, 1.5), (79, 0.5), (77, 1), (76, 0.5), (72, 0.5), (71, 0.5), (74, 0.5), (77, 2))
 
 
-def tune(notes: Sequence[tuple[int, float]], grid: BeatGrid, start: float = 0.0) -> tuple[Note, ...]:
-    """Pitches and lengths in quarter notes, one after the other from position `start`, in seconds of a grid."""
+def tune(notes: Sequence[tuple[int | None, float]], grid: BeatGrid, start: float = 0.0) -> tuple[Note, ...]:
+    """Pitches (None is a rest) and lengths in quarter notes, one after the other from position `start`, in seconds of
+    a grid."""
     made, place = [], start
     for pitch, quarters in notes:
-        made.append(Note(grid.seconds_at(place), grid.seconds_at(place + quarters), pitch))
+        if pitch is not None:
+            made.append(Note(grid.seconds_at(place), grid.seconds_at(place + quarters), pitch))
         place += quarters
     return tuple(made)
 
