@@ -31,18 +31,14 @@ from shared.networks.conditions import (
     with_vectors,
 )
 from shared.networks.layers import (
-    GroupNorm,
-    ResidualBlock,
     TimeEmbedding,
-    convolution,
     depth_to_space,
     space_to_depth,
     zero,
 )
+from shared.networks.local import LocalWay
 from shared.networks.text import TextConfig, TextEncoder
 from shared.networks.tokens import Mlp, TokenAttention, rotary, sincos
-
-GROUPS = 8  # of the norms at x's own resolution, or as many as divide the channels
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,9 @@ class DiTConfig:
     in_channels   channels of x;  out_channels  of what the network says (twice as many where it learns a variance, too)
     width         of a token, divisible by heads;  layers  blocks;  mlp  hidden width of the MLP, in widths
     patch         a patch of this many voxels is a token; one number, or one an axis; x must be divisible by it
-    local         channels of a convolutional way at x's own resolution beside the tokens (LocalWay); None: no such way.
-                  For grids whose neighbours lie close: contours that cross patches come out smooth
+    local         channels of a convolutional way beside the tokens (LocalWay), at x's own resolution, and at a half, a
+                  quarter, ... of it where several are given; None: no such way. For grids whose neighbours lie close:
+                  contours that cross patches come out smooth
     positions     "rotary": queries and keys turn with the position, any size of x (Su et al. 2021); "sincos": fixed
                   waves, added once, any size; "learned": a table for x of `size`; "none": a set
     size          of x, for learned positions only
@@ -78,7 +75,7 @@ class DiTConfig:
     heads: int = 6
     mlp: float = 4.0
     patch: int | tuple[int, ...] = 1
-    local: int | None = None
+    local: int | tuple[int, ...] | None = None
     positions: Literal["rotary", "sincos", "learned", "none"] = "rotary"
     size: tuple[int, ...] | None = None
     base: float = 10_000.0
@@ -92,7 +89,7 @@ class DiTConfig:
     eps: tuple[float, float] = (1e-6, 1e-6)
 
     def __post_init__(self) -> None:
-        for name in ("patch", "size", "time_frequencies", "eps"):  # JSON has lists where Python has tuples
+        for name in ("patch", "local", "size", "time_frequencies", "eps"):  # JSON has lists where Python has tuples
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         text: Any = self.text
@@ -138,11 +135,18 @@ class DiTConfig:
             raise UserError(
                 f"{self.size} is not divisible by {self.patch_by_axis}", where="size", remedy="give whole patches"
             )
-        if self.local is not None and (self.local < 1 or self.positions == "none" or self.present is not None):
+        levels = self.local_by_level
+        if levels and (min(levels) < 1 or self.positions == "none" or self.present is not None):
             raise UserError(
                 f"{self.local} channels with positions {self.positions!r} and present {self.present!r}",
                 where="local",
-                remedy="give a positive number, and only where every entry is there and has neighbours",
+                remedy="give positive numbers, and only where every entry is there and has neighbours",
+            )
+        if self.local == () or (levels and any(p % 2 ** (len(levels) - 1) for p in self.patch_by_axis)):
+            raise UserError(
+                f"{len(levels)} levels and patches of {self.patch_by_axis}",
+                where="local",
+                remedy="give a level a halving of the patch at most, and one at least",
             )
         names = [*self.vectors, *self.classes, *self.images]
         names += ["text"] * (self.text is not None) + ([] if self.present is None else [self.present])
@@ -153,6 +157,11 @@ class DiTConfig:
     @property
     def patch_by_axis(self) -> tuple[int, ...]:
         return (self.patch,) * self.dims if isinstance(self.patch, int) else self.patch
+
+    @property
+    def local_by_level(self) -> tuple[int, ...]:
+        """Channels of the convolutional way, finest level first; empty where there is none."""
+        return (self.local,) if isinstance(self.local, int) else self.local or ()
 
 
 class DiTBlock(nn.Module):
@@ -173,41 +182,6 @@ class DiTBlock(nn.Module):
         x = torch.addcmul(x, gate, self.attention(torch.addcmul(shift, h, 1 + scale), turn, mask))
         h = F.layer_norm(x, self.shape, eps=self.eps[1])
         return torch.addcmul(x, gate_mlp, self.mlp(torch.addcmul(shift_mlp, h, 1 + scale_mlp)))
-
-
-class LocalWay(nn.Module):
-    """A way at x's own resolution that reads into the tokens and refines what they say, so that detail of the size of
-    a voxel need not pass through them.
-
-    f = enter(x);   tokens += read(patches of silu(f));   said = patches of write(tokens)
-    answer += leave(silu(norm(block(f + said, embedding))))
-
-    The long skip and the convolution at the end are those of U-ViT (Bao et al. 2023), where both lower the FID of
-    pictures; the block is that of the U-Net. `read` and `leave` start at zero: the way can be added to a network that
-    is trained already, which says at first what it said before.
-    """
-
-    def __init__(self, config: DiTConfig, channels: int) -> None:
-        super().__init__()
-        dims, patch, groups = config.dims, math.prod(config.patch_by_axis), math.gcd(GROUPS, channels)
-        self.patch = config.patch_by_axis
-        self.enter = convolution(dims, config.in_channels + sum(config.images.values()), channels)
-        self.read = nn.Linear(channels * patch, config.width)
-        self.write = nn.Linear(config.width, channels * patch)
-        self.block = ResidualBlock(dims, channels, config.width, groups=groups, dropout=0.0, factorised=False)
-        self.norm = GroupNorm(groups, channels)
-        self.leave = convolution(dims, channels, config.out_channels)
-        zero(self.read)
-        zero(self.leave)
-
-    def tokens(self, f: Tensor) -> Tensor:
-        """What the map (B, C, *spatial) adds to the tokens (B, N, D)."""
-        return self.read(space_to_depth(F.silu(f), self.patch).flatten(2).transpose(1, 2))
-
-    def forward(self, f: Tensor, h: Tensor, cells: torch.Size, embedding: Tensor) -> Tensor:
-        """What the map and the last tokens (B, N, D), on a grid of `cells`, add to the answer (B, C_out, *spatial)."""
-        said = depth_to_space(self.write(h).transpose(1, 2).unflatten(2, cells), self.patch)
-        return self.leave(F.silu(self.norm(self.block(f + said, embedding))))
 
 
 class DiT(nn.Module):
@@ -232,7 +206,17 @@ class DiT(nn.Module):
         self.head = nn.Linear(width, config.out_channels * patch)
         zero(self.modulation)
         zero(self.head)
-        self.local = None if config.local is None else LocalWay(config, config.local)
+        self.local = None
+        if config.local is not None:
+            entering = config.in_channels + sum(config.images.values())
+            self.local = LocalWay(
+                config.local_by_level,
+                config.patch_by_axis,
+                c_in=entering,
+                c_out=config.out_channels,
+                token=width,
+                embedding=width,
+            )
 
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """x (B, C_in, *spatial), time (B,), cond as declared in the DiTConfig; returns (B, C_out, *spatial).
@@ -251,9 +235,9 @@ class DiT(nn.Module):
         patches = space_to_depth(x, config.patch_by_axis)
         cells, count = patches.shape[2:], math.prod(patches.shape[2:])
         h = self.input(patches.flatten(2).transpose(1, 2))  # (B, N, D)
-        fine = None if self.local is None else self.local.enter(x)  # (B, C_local, *spatial)
-        if self.local is not None and fine is not None:
-            h = h + self.local.tokens(fine)
+        maps = None if self.local is None else self.local.maps(x, embedding)
+        if self.local is not None and maps is not None:
+            h = h + self.local.tokens(maps[-1])
         if config.positions == "sincos":
             h = h + sincos(cells, config.width, h)
         elif self.positions is not None:
@@ -272,8 +256,8 @@ class DiT(nn.Module):
         h = torch.addcmul(shift, h, 1 + scale)
         patches = self.head(h)  # (B, N, C_out prod(patch))
         out = depth_to_space(patches.transpose(1, 2).unflatten(2, cells), config.patch_by_axis)
-        if self.local is not None and fine is not None:
-            out = out + self.local(fine, h, cells, embedding)
+        if self.local is not None and maps is not None:
+            out = out + self.local(maps, h, cells, embedding)
         return out.contiguous() if there is None else torch.where(there, out, torch.zeros_like(out))
 
     def null(self, x: Tensor) -> dict[str, Tensor]:
@@ -298,12 +282,12 @@ class DiT(nn.Module):
         block.K.attention.q .k .v .out    Linears, (B, N + L, D) -> (B, N + L, D)
         block.K.mlp                    normed tokens -> what is added to them;  block.K.mlp.enter .out  its Linears
         head                           tokens (B, N, D) -> patches (B, N, C_out prod(patch)), a Linear
-        local.enter .read .write .block .leave    of the way at x's own resolution, where the configuration has one
+        local.enter .down.K .coarser.K .read .write .up.K .finer.K .leave    of the convolutional way, if there is one
         The N patches of x come first, row-major; the L text tokens follow.
         """
         found: dict[str, nn.Module] = {"input": self.input}
         if self.local is not None:
-            found |= {"local.enter": self.local.enter, "local.read": self.local.read}
+            found |= {f"local.{name}": site for name, site in self.local.sites_before().items()}
         for index, block in enumerate(self.blocks):
             found[f"block.{index}"] = block
             for name in ("attention", "attention.q", "attention.k", "attention.v", "attention.out"):
@@ -312,7 +296,7 @@ class DiT(nn.Module):
                 found[f"block.{index}.{name}"] = block.get_submodule(name)
         found |= {"head": self.head}
         if self.local is not None:
-            found |= {f"local.{name}": self.local.get_submodule(name) for name in ("write", "block", "leave")}
+            found |= {f"local.{name}": site for name, site in self.local.sites_after().items()}
         return found
 
     # ---------------------------------------------------------------------------------------------------------- parts

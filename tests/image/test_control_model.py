@@ -30,7 +30,6 @@ from domains.image.control.train import (
     logit_normal_times,
     new_network,
     shape_loss,
-    with_local_way,
 )
 from domains.image.shapes.annotations import edges
 from domains.image.shapes.captions import ROLES
@@ -121,16 +120,6 @@ def test_a_run_that_is_cut_in_two_ends_in_the_same_bits(tmp_path: Path) -> None:
     fit(fresh, shape_loss, ShapeBatches(4), settings=settings, out=tmp_path / "cut", resume=True)
     for (name, a), b in zip(whole.state_dict().items(), fresh.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def test_the_way_that_joins_a_trained_network_changes_nothing_until_it_learns() -> None:
-    plain = moved(new_network(replace(TINY, local=None)))
-    wide = with_local_way(plain)
-    batch, t = ShapeBatches(4)(0), torch.rand(4)
-    both = [network(batch["x0"], t, {"text": batch["text"]}) for network in (plain, wide)]
-    assert torch.equal(*both) and wide.config == replace(TINY, local=NETWORK.local)
-    shape_loss(wide, batch, torch.Generator().manual_seed(0)).mean().backward()
-    assert any(p.grad is not None and bool(p.grad.any()) for p in wide.get_submodule("local").parameters())
 
 
 def test_the_loss_is_that_of_what_the_network_says_at_every_level() -> None:

@@ -107,7 +107,7 @@ def test_the_local_way_keeps_the_size_and_reads_across_the_borders_of_patches(di
     network = stirred(make(dims, in_channels=2, out_channels=3, patch=patch, local=4, heads=3, layers=0))
     local = network.local
     assert local is not None
-    for owner, name in ((local, "norm"), (local.block, "norm_in"), (local.block, "norm_out")):
+    for owner, name in ((local, "norm"), (local.up[0], "norm_in"), (local.up[0], "norm_out")):
         setattr(owner, name, nn.Identity())  # norms see the whole grid anyway
     first = network.config.patch_by_axis  # the first voxel of the second patch, and the last of the one before
     inside: tuple[Any, ...] = (..., *first)
@@ -122,11 +122,41 @@ def test_the_local_way_keeps_the_size_and_reads_across_the_borders_of_patches(di
 
 def test_the_local_way_can_join_a_network_that_is_trained_without_changing_what_it_says():
     options = {"patch": 2, "text": TEXT, "images": {"edge": 1}}
-    plain, wide = stirred(make(**options)), make(**options, local=8)
-    missing, unexpected = wide.load_state_dict(plain.state_dict(), strict=False)
-    assert not unexpected and all(name.startswith("local.") for name in missing)
-    x, t, text = torch.randn(2, 1, 4, 4), torch.rand(2), {"text": torch.tensor([[1, 2], [3, 4]])}
-    assert torch.equal(wide(x, t, text), plain(x, t, text))
+    for local in (8, (4, 6)):
+        plain, wide = stirred(make(**options)), make(**options, local=local)
+        missing, unexpected = wide.load_state_dict(plain.state_dict(), strict=False)
+        assert not unexpected and all(name.startswith("local.") for name in missing)
+        x, t, text = torch.randn(2, 1, 4, 4), torch.rand(2), {"text": torch.tensor([[1, 2], [3, 4]])}
+        assert torch.equal(wide(x, t, text), plain(x, t, text))
+
+
+@pytest.mark.parametrize(("dims", "sizes", "patch"), [(1, (8,), 4), (2, (8, 8), (4, 8)), (3, (4, 4, 8), 4)])
+def test_a_local_way_of_several_levels_sees_further_than_one_of_one_without_the_tokens(dims, sizes, patch):
+    """How far a voxel reaches, where nothing passes through the tokens and no norm sees the whole grid."""
+
+    def reached(local):
+        network = stirred(make(dims, patch=patch, local=local, heads=3, layers=0))
+        for module in network.local.modules():
+            for name in ("norm", "norm_in", "norm_out"):
+                if hasattr(module, name):
+                    setattr(module, name, nn.Identity())
+        network.local.write.weight.data.zero_()
+        x, t = torch.randn(1, 1, *sizes), torch.zeros(1)
+        moved = x.clone()
+        moved[(0, 0, *([0] * dims))] += 1
+        maps = [network.local.maps(each, network.time(t)) for each in (x, moved)]
+        h, cells = torch.zeros(1, math.prod(sizes) // math.prod(network.config.patch_by_axis), 24), ()
+        cells = tuple(s // p for s, p in zip(sizes, network.config.patch_by_axis, strict=True))
+        near, far = (network.local(each, h, cells, network.time(t)) for each in maps)
+        return int(((far - near).abs() > 1e-6).sum())
+
+    assert reached((3,)) < reached((3, 4))
+
+
+@pytest.mark.parametrize(("local", "patch"), [((), 2), ((4, 4), 3), ((4, 4, 4), 2), ((4, 0), 2), (0, 2)])
+def test_levels_of_a_local_way_that_do_not_fit_the_patch_are_refused(local, patch):
+    with pytest.raises(UserError, match="local"):
+        make(patch=patch, local=local)
 
 
 def test_a_set_has_no_order():
@@ -282,7 +312,7 @@ def test_a_condition_with_a_hole_is_not_taken_for_a_missing_one():
 
 
 def test_a_fresh_network_says_zero_and_its_blocks_are_the_identity():
-    for local in (None, 4):
+    for local in (None, 4, (4, 6)):
         network = make(patch=2, text=TEXT, local=local)
         x, said = torch.randn(2, 1, 4, 4), {"text": torch.ones(2, 3, dtype=torch.int64)}
         assert torch.equal(network(x, torch.rand(2), said), torch.zeros_like(x))
@@ -380,11 +410,11 @@ def test_the_names_of_the_sites_are_stable_and_complete():
     linears = [name for name, site in network.sites().items() if isinstance(site, nn.Linear)]
     assert len(linears) == 2 + 2 * 6
     local = list(make(patch=2, local=4).sites())
-    ends = ["local.enter", "local.read"], ["local.write", "local.block", "local.leave"]
+    ends = ["local.enter", "local.read"], ["local.write", "local.up.0", "local.leave"]
     assert local == [names[0], *ends[0], *names[1:], *ends[1]]
 
 
-@pytest.mark.parametrize("local", [None, 4])
+@pytest.mark.parametrize("local", [None, 4, (4, 6)])
 def test_every_site_is_passed_in_the_order_of_its_name(local):
     network = stirred(make(patch=2, text=TEXT, local=local))
     passed: list[str] = []

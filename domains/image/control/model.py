@@ -55,7 +55,7 @@ NETWORK: Final = DiTConfig(
     heads=4,
     patch=4,
     base=100.0,  # of the rotary positions: a grid of 8 x 8
-    local=24,  # contours run through many patches
+    local=(24, 64),  # contours run through many patches
     text=TextConfig(VOCABULARY, ROLES, layers=1),
 )
 

@@ -6,8 +6,8 @@ scene twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +42,6 @@ from shared.precision import fast_dtype
 from shared.process import Process
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
 from shared.training.objectives import denoising
-from shared.training.state import FILE as STATE
 
 DATA: Final = {
     "name": "pictures of the shape world, drawn during training (domains/image/shapes)",
@@ -50,13 +49,11 @@ DATA: Final = {
     "attribution": "this project",
 }
 DROPPED: Final = 0.1  # of the captions, for classifier-free guidance (Ho and Salimans 2022)
-MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\."  # trained by Muon: the same loss after fewer pictures
-MUON_LENGTH: Final = 0.8
+# Trained by Muon: the same loss after fewer pictures.
+MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\.|^local\.(down|coarser|read|write|up|finer)\."
+MUON_LENGTH: Final = 0.6
 NO_WORDS: Final = 0.3  # of the captions while the control learns, so that edges act without words, too
 NO_EDGES: Final = 0.15  # of the edges, so that the caption still counts beside them
-FOREVER: Final = 10**7  # steps: the minutes end the steady part
-COOLING: Final = 0.4  # of the minutes: the rate falls to 0 at the end (warm-up, stable, decay: Hu et al. 2024)
-COOLER: Final = 0.6  # of the steady rate is where the fall begins: a longer run wants a smaller one
 WARMUP: Final = 100  # steps
 
 
@@ -75,40 +72,22 @@ SIZES: Final = {"cpu": Size(rows=24, lr=2e-3, ema=0.998), "gpu": Size(rows=256, 
 def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool = False) -> Path:
     """Train, measure and write `out`/shapes.safetensors with its card; returns the path of the weights.
 
-    Two runs: a steady one of the tokens alone, which learns what is where at three quarters of the cost; then the way
-    at the picture's own resolution joins, and both go on with other data while the learning rate falls to 0. The steps
-    are as many as fit into the minutes, so that a busy machine costs quality and not time.
+    The steps are as many as fit into the minutes, so that a busy machine costs quality and not time.
     """
-    recipe, plain = SIZES[size], new_network(replace(NETWORK, local=None))
-    steady, cooling = out / "steady", out / "cooling"
-    usual = TrainSettings(
+    recipe, network = SIZES[size], new_network()
+    settings = TrainSettings(
         steps=None,
         minutes=minutes,
         lr=recipe.lr,
+        warmup=WARMUP,
         muon=MATRICES,
         muon_length=MUON_LENGTH,
         ema=recipe.ema,
         bf16=fast_dtype() is not None,
     )
-    first = fit(
-        plain,
-        shape_loss,
-        ShapeBatches(recipe.rows),
-        settings=replace(usual, steps=FOREVER, minutes=minutes * (1 - COOLING), schedule="constant", warmup=WARMUP),
-        out=steady,
-        resume=resume and (steady / STATE).exists(),
-    )
-    network = with_local_way(plain)
-    last = fit(
-        network,
-        shape_loss,
-        ShapeBatches(recipe.rows, seed=1),
-        settings=replace(usual, lr=COOLER * recipe.lr, minutes=minutes * COOLING, warmup=WARMUP),
-        out=cooling,
-        resume=resume and (cooling / STATE).exists(),
-    )
-    network.load_state_dict(dict(last.ema))
-    card = _card(RECIPE, size, (first, last))
+    report = fit(network, shape_loss, ShapeBatches(recipe.rows), settings=settings, out=out, resume=resume)
+    network.load_state_dict(dict(report.ema))
+    card = _card(RECIPE, size, report)
     card |= _measured(caption_metrics(ShapeModel(network.cpu(), {}, autocast=fast_dtype())))
     path = out / WEIGHTS.name
     checkpoints.save(path, network, card)
@@ -128,23 +107,23 @@ def train_edges(*, size: str = "cpu", minutes: float = 15.0, out: Path, resume: 
         report = fit(trainee, shape_loss, EdgeBatches(recipe.rows), settings=settings, out=out, resume=resume)
         trainee.load_state_dict(dict(report.ema))
     trainee.cpu()
-    card = _card(CONTROL_RECIPE, size, (report,))
+    card = _card(CONTROL_RECIPE, size, report)
     card |= _measured(edge_metrics(ShapeModel(network, {}, control=control, autocast=fast_dtype())))
     path = out / CONTROL_WEIGHTS.name
     files.save(path, control, host, card)
     return path
 
 
-def _card(recipe: str, size: str, reports: Sequence[TrainReport]) -> dict[str, Any]:
+def _card(recipe: str, size: str, report: TrainReport) -> dict[str, Any]:
     return {
         "name": recipe,
         "recipe": recipe,
         "command": f"suite train {recipe} --size {size}",
         "data": [DATA],
         "licence": "Apache-2.0",
-        "minutes": round(sum(report.seconds for report in reports) / 60, 1),
-        "steps": sum(report.step for report in reports),
-        "pictures": sum(report.rows for report in reports),
+        "minutes": round(report.seconds / 60, 1),
+        "steps": report.step,
+        "pictures": report.rows,
         "failures": "Knows the shape world alone: 32 x 32 pixels, up to three things; other pictures do not come out.",
     }
 
@@ -157,15 +136,6 @@ def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
     """The network at its start, the same for the same seed."""
     with seeded(seed):
         return DiT(config)
-
-
-def with_local_way(plain: DiT) -> DiT:
-    """A network that says what `plain` says, and has the way at the picture's own resolution to learn with."""
-    network = new_network(replace(plain.config, local=NETWORK.local))
-    missing, unexpected = network.load_state_dict(plain.state_dict(), strict=False)
-    if unexpected or any(not name.startswith("local.") for name in missing):
-        raise ValueError(f"{missing} are missing and {unexpected} not expected")
-    return network
 
 
 @dataclass(frozen=True)
