@@ -169,6 +169,14 @@ def test_frechet_distance_is_the_squared_shift_of_equal_laws() -> None:
     assert read.frechet(x, 2 * x) == pytest.approx(np.trace(np.cov(x.T)) + np.square(x.mean(0)).sum())
 
 
+def test_distances_are_told_in_the_first_set_which_is_the_floor() -> None:
+    rng = np.random.default_rng(1)
+    goal, near, known = (rng.normal(size=(300, 20)) for _ in range(3))
+    found = score_music.distances({"near": near, "far": near + 1.0}, goal, known)
+    assert [row[1] for row in found["rows"]] == [300, 300]
+    assert found["rows"][0][3] == 1.0 and found["rows"][1][3] > 10.0
+
+
 def test_a_transposed_copy_is_found_and_another_piece_is_not_one() -> None:
     known = np.stack([read.begun(piece(k)) for k in range(6)])
     copy = np.roll(known[3], 5, axis=1)
