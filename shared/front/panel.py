@@ -6,8 +6,9 @@
         run_panel(ADD, controls, jobs, results=[picture], draw=lambda outcome: [outcome.view])
         endpoint(ADD, jobs)
 
-Run puts a job in the line and shows place, progress, time left and memory; Stop (and closing the tab) cancels it; bad
-input becomes a sentence in the status, never a traceback.
+Run puts a job in the line and shows place, progress, time left and memory. Stop (and closing the tab) cancels it; Stop
+can be pressed from the beginning, before the job is in the line, and after the end it does nothing. Bad input becomes a
+sentence in the status, never a traceback.
 """
 
 from __future__ import annotations
@@ -67,32 +68,44 @@ def run_panel(
     unchanged = [gr.skip() for _ in results]
     count = len(controls.components)
 
+    stopped: set[str] = set()  # visitors who have pressed Stop since their last Run
+
     def on_run(request: Any, *raw: Any) -> Iterator[list[Any]]:
+        owner = _owner(request)
+        stopped.discard(owner)
+        yield [_words("Starting."), gr.update(interactive=True), gr.skip(), *unchanged]
+        ended = gr.update(interactive=False)
         try:
             given = {**controls.values(raw[:count]), **(values(*raw[count:]) if values else {})}
-            job = submit(operation, given, jobs, owner=_owner(request))
+            job = submit(operation, given, jobs, owner=owner)
+            if owner in stopped:  # Stop came while the job was being put together
+                job.cancel()
             shown: Any = None
             for now in job.follow():
                 fresh = preview is not None and now.preview is not None and now.preview is not shown
                 drawn = list(preview(now.preview)) if fresh and preview else unchanged
                 shown = now.preview
-                yield [show(now), gr.update(interactive=not now.finished), gr.skip(), *drawn]
+                yield [show(now), gr.skip(), gr.skip(), *drawn]
             outcome = job.outcome()
         except UserError as error:
-            yield [_words(str(error), kind="error"), gr.update(interactive=False), gr.skip(), *unchanged]
+            yield [_words(str(error), kind="error"), ended, gr.skip(), *unchanged]
         except Cancelled:
-            words = _words("Stopped; nothing was written.", kind="stopped")
-            yield [words, gr.update(interactive=False), gr.skip(), *unchanged]
+            yield [_words("Stopped; nothing was written.", kind="stopped"), ended, gr.skip(), *unchanged]
         else:
             paths = [str(file) for file in outcome.files]
             words = _words(outcome.sentence, kind="done")
-            yield [words, gr.update(interactive=False), gr.update(value=paths, visible=bool(paths)), *draw(outcome)]
+            yield [words, ended, gr.update(value=paths, visible=bool(paths)), *draw(outcome)]
             discard(outcome)
 
     def on_stop(request: Any) -> None:
+        stopped.add(_owner(request))
         jobs.cancel_all(_owner(request))
 
-    for handler in (on_run, on_stop):
+    def on_leave(request: Any) -> None:
+        on_stop(request)
+        stopped.discard(_owner(request))
+
+    for handler in (on_run, on_stop, on_leave):
         handler.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     everything = [*controls.components, *inputs]
@@ -100,7 +113,7 @@ def run_panel(
     stop.click(on_stop, None, None, queue=False, **hidden)
     page = gr.context.Context.root_block
     assert page is not None
-    page.unload(on_stop)  # the tab is closed
+    page.unload(on_leave)  # the tab is closed
     return Panel(run, stop, status, files)
 
 

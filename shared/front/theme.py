@@ -10,7 +10,7 @@ STYLE: Final = Path(__file__).with_name("style.css")
 
 
 def look() -> dict[str, Any]:
-    """Keyword arguments for ``gr.mount_gradio_app``: theme and style."""
+    """Keyword arguments for ``gr.mount_gradio_app``: theme, and the sheet in the head, where it stays as it is."""
     import gradio as gr
 
     quiet, quiet_dark = "#475569", "#b6c2d2"  # the default's quiet text has a contrast of 2.6 to 1; these have 7 to 1
@@ -34,7 +34,7 @@ def look() -> dict[str, Any]:
         link_text_color="#1d4ed8",
         link_text_color_dark="#93c5fd",
     )
-    return {"theme": theme, "css": STYLE.read_text("utf-8")}
+    return {"theme": theme, "head": f"<style>\n{STYLE.read_text('utf-8')}</style>"}
 
 
 def heading(title: str, line: str) -> None:
@@ -49,7 +49,13 @@ def code(label: str, most: int, name: str | None = None) -> Any:
     """Text to read and copy, of at most so many lines at once; ``name`` is its id in the page."""
     import gradio as gr
 
-    plain: dict[str, Any] = {"language": None, "interactive": False, "wrap_lines": True, "lines": 2}
+    plain: dict[str, Any] = {
+        "language": None,
+        "interactive": False,
+        "wrap_lines": True,
+        "show_line_numbers": False,
+        "lines": 2,
+    }
     return gr.Code(label=label, max_lines=most, elem_id=name, **plain)
 
 

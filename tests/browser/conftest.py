@@ -24,6 +24,15 @@ HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 LARGEST_UPLOAD = 100_000
 
+# Parts of file names that are cut, or that lie outside the box that shows them.
+CUT_NAMES = """() => [...document.querySelectorAll('.file-preview .filename')].filter((name) => {
+  if (!name.offsetParent) return false;
+  const box = name.closest('.block').getBoundingClientRect(), own = name.getBoundingClientRect();
+  const parts = [name, ...name.children];
+  return own.left < box.left || own.right > box.right || own.width < 60
+    || parts.some((part) => getComputedStyle(part).display !== 'inline' && part.scrollWidth > part.clientWidth + 1);
+}).map((name) => `${name.textContent} in ${name.closest('.block').id}: ${name.getBoundingClientRect().width} px`)"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let Gradio's own use of what pandas is phasing out pass: the server shares this process."""
@@ -70,6 +79,12 @@ def serving(apps: Sequence[App], allowed: Rules | None = None) -> Iterator[Site]
     finally:
         found["server"].should_exit = True
         thread.join(timeout=30)
+
+
+def hold_until_stopped(site: Site) -> None:
+    """Called inside a run: wait until its visitor asks it to stop, so that no machine is too fast for the test."""
+    (job,) = site.jobs._running
+    assert job._stop.wait(timeout=120), "nobody stopped the run"
 
 
 def apps_of(domain: str) -> list[App]:
@@ -138,6 +153,13 @@ def visit(browser: Any, site: Site, request: pytest.FixtureRequest) -> Iterator[
     """A fresh page before the hub with the sample app."""
     with visiting(browser, site, request) as seen:
         yield seen
+
+
+def download_the_last(page: Any) -> None:
+    """Click the last of the files of a run, which read whole, and see that it comes."""
+    assert page.evaluate(CUT_NAMES) == []
+    with page.expect_download():
+        page.locator("#files a").last.click()
 
 
 def set_number(page: Any, option: str, value: float) -> None:

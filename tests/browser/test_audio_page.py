@@ -22,7 +22,7 @@ from domains.audio.preview import RATE, sound
 from domains.audio.score import run
 from shared import checkpoints
 from tests.audio import untrained
-from tests.browser.conftest import Site, Visit, apps_of, serving, set_number, visiting
+from tests.browser.conftest import Site, Visit, apps_of, download_the_last, serving, set_number, visiting
 from tests.browser.test_pages import CONTRASTS
 
 
@@ -94,9 +94,7 @@ def said(page: Any) -> Any:
 
 
 def open_part(page: Any, words: str) -> None:
-    part = page.get_by_role("button", name=words)
-    part.evaluate("e => e.scrollIntoView({block: 'center'})")  # from under the fixed run bar of a phone
-    part.click()
+    page.get_by_role("button", name=words).click()
 
 
 def notes_of(controls: Controls) -> list[tuple[float, float, int]]:
@@ -211,6 +209,7 @@ def test_a_finger_draws_once_a_tool_is_chosen_and_scrolls_before(tab: Visit) -> 
     assert lane(page, "melody").evaluate("c => getComputedStyle(c).touchAction") == "pan-y"
     page.locator("#lanes [aria-label='Zoom in']").click()
     expect(page.locator("#lanes .part")).to_be_visible()
+    download_the_last(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     assert tab.errors == []
 
@@ -250,7 +249,7 @@ def test_two_clicks_lead_to_music_that_is_heard_scored_compared_and_kept(tab: Vi
     page.locator("#takes audio").nth(1).evaluate("a => a.pause()")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     for section in ("Explain", "Export", "From a recording", "Type it", "Open a project"):
-        page.get_by_role("button", name=section).press("Enter")
+        page.get_by_role("button", name=section).click()
     expect(page.locator("#command")).to_contain_text(re.compile("suite audio generate .*--controls controls.json"))
     assert page.evaluate(CONTRASTS) == []
     assert tab.foreign == [] and tab.errors == []

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Site, Visit, apps_of, serving, visiting
+from suite.laboratory import run
+from suite.laboratory.recipe import Bench
+from tests.browser.conftest import Site, Visit, apps_of, hold_until_stopped, serving, visiting
 from tests.browser.test_pages import CONTRASTS
 
 
@@ -56,9 +58,7 @@ def test_one_click_shows_the_run_its_distance_and_the_python(tab: Visit) -> None
     expect(page.locator("#drawing .moments button")).to_have_count(6)
     page.locator("#drawing .moments button").nth(5).click()
     expect(slider).to_have_attribute("aria-valuetext", "Step 25 of 25: clean")
-    export = page.get_by_role("button", name="Export")
-    export.evaluate("e => e.scrollIntoView({block: 'center'})")  # from under the fixed run bar of a phone
-    export.click()
+    page.get_by_role("button", name="Export").click()
     expect(page.locator("#python")).to_contain_text("sampler = named")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     assert page.evaluate(CONTRASTS) == []
@@ -80,7 +80,14 @@ def test_what_does_not_fit_is_explained_before_anything_runs(tab: Visit) -> None
     expect(page.locator("#seeing")).to_contain_text("x1 + x2 = 0.5")
 
 
-def test_stop_ends_the_charts_and_keeps_the_run(tab: Visit, laboratory: Site) -> None:
+def test_stop_ends_the_charts_and_keeps_the_run(tab: Visit, laboratory: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = run.convergence
+
+    def held(known: Bench, report: Any) -> Any:
+        hold_until_stopped(laboratory)
+        return measure(known, report)
+
+    monkeypatch.setattr(run, "convergence", held)
     page = tab.page
     choose(page, "truth", "moons")
     page.get_by_role("button", name="Run", exact=True).click()

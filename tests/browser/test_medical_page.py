@@ -23,7 +23,7 @@ from domains.medical.page import handlers
 from domains.medical.page.visit import Visit as Held
 from domains.medical.page.visit import example
 from shared.front.provenance import provenance
-from tests.browser.conftest import Site, Visit, apps_of, serving, set_number, visiting
+from tests.browser.conftest import Site, Visit, apps_of, download_the_last, serving, set_number, visiting
 from tests.browser.test_pages import CONTRASTS
 from tests.medical.nifti_files import affine_for
 
@@ -100,9 +100,10 @@ def test_the_example_becomes_a_scan_with_a_lesion(tab: Visit) -> None:
     expect(page.locator("#training-domain")).to_contain_text("inside")
     expect(page.locator("#figures")).to_contain_text(re.compile(r"\d+ × \d+ ms"))
     expect(page.locator("#close-ups figure")).to_have_count(2)
-    page.locator("#training-domain summary").press("Enter")
+    download_the_last(page)
+    page.locator("#training-domain summary").click()
     for section in ("Explain", "Export"):
-        page.get_by_role("button", name=section).press("Enter")
+        page.get_by_role("button", name=section).click()
     expect(page.locator("#command")).to_contain_text("suite medical lesions add")
     expect(page.locator("#notice")).to_be_in_viewport()  # the far end of the page is in view, the notice still is
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
+from shared.front import panel
 from tests.browser.conftest import Site, Visit
 from tests.front import sample_app
 
@@ -78,6 +80,42 @@ def test_progress_is_shown_and_stop_freezes_the_counter(visit: Visit, site: Site
     page.get_by_role("button", name="Run").focus()  # a round trip through the page, in which steps could be taken
     assert site.jobs.busy == (0, 0) and len(sample_app.TAKEN) == taken
     expect(stop).to_be_disabled()
+
+
+def test_stop_works_from_the_instant_of_run_before_the_job_is_in_the_line(
+    visit: Visit, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, enter, asked = visit.page, panel.submit, threading.Event()
+
+    def late(*args: Any, **options: Any) -> Any:
+        assert asked.wait(timeout=60), "Stop was not pressed before the job was in the line"
+        return enter(*args, **options)
+
+    monkeypatch.setattr(panel, "submit", late)
+    monkeypatch.setattr(site.jobs, "cancel_all", lambda owner: asked.set())
+    page.goto(site.page)
+    open_more(page)
+    set_value(page, "steps", "5000")
+    set_value(page, "pause", "0.02")
+    sample_app.TAKEN.clear()
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status .status-stopped")).to_be_visible()
+    assert len(sample_app.TAKEN) < 5000 and site.jobs.busy == (0, 0)
+
+
+def test_a_stop_that_comes_after_the_end_does_not_stop_the_next_run(visit: Visit, site: Site) -> None:
+    page = visit.page
+    page.goto(site.page)
+    run, stop = page.get_by_role("button", name="Run"), page.get_by_role("button", name="Stop")
+    run.click()
+    expect(page.locator("#status .status-done")).to_contain_text("40 steps")
+    expect(stop).to_be_disabled()
+    with page.expect_response("**/gradio_api/run/**"):
+        stop.evaluate("e => { e.disabled = false; e.click(); }")  # as a click that was on its way
+    set_value(page, "steps", "7")
+    run.click()
+    expect(page.locator("#status .status-done")).to_contain_text("7 steps")
 
 
 def test_a_second_visitor_sees_the_place_in_line(visit: Visit, site: Site, browser: Any) -> None:
