@@ -244,6 +244,33 @@ def test_a_run_is_the_same_for_the_same_seed_and_follows_tags_and_controls() -> 
     assert first != made(seed=2) and first != made(genre="jazz") and first != made(where=0 * bound)
 
 
+class OneNote(nn.Module):
+    """Believes in one note alone, which genre makes quieter."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, time: Tensor, cond: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        said = torch.full((len(x), roll.CHANNELS, x.shape[-1]), -1e4)
+        said[:, 0, 8] = 1e4
+        quiet = torch.where(cond["genre"] >= 0, -1.0, 1.0)[:, None, None]
+        return said, quiet.expand(said.shape)
+
+
+def test_guidance_exaggerates_no_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "Piano", OneNote)
+    asked = np.zeros((1, wishes.CHANNELS, 64), np.float32)
+
+    def velocity(guidance: float) -> float:
+        made = generate(
+            nn.Identity(), asked, tempo=[(120, 0.5)], genre=["folk"], mood=[None], seeds=[1], guidance=guidance
+        )
+        assert len(made[0]) == 1
+        return float(made[0].velocity[0])
+
+    assert velocity(3.0) == pytest.approx(velocity(1.0), abs=3.0) and velocity(1.0) > 20.0
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     asked = np.zeros((2, wishes.CHANNELS, 64), np.float32)
     with pytest.raises(UserError, match="2 rows of controls, 1 seeds"):

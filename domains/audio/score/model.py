@@ -4,7 +4,9 @@ A U-Net over pitch and time (piano.py) on the path of a rectified flow (Liu et a
 are written as -1 and 1 (analog bits, Chen et al. 2023). It says x0 as a posterior: log-odds of a note, added to what
 each entry says for itself (see `Evidence`). A roll is nearly all silence: saying its noise would be most of the work.
 Bars and parts that are written already stand in the state without noise, and channels say where (see `Written`).
-Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls.
+Classifier-free guidance acts on genre and mood alone, as in Music ControlNet: both passes know the controls. It ends
+before the last quarter of the clock: which notes there are is settled by then, and it would exaggerate how loud they
+are out of all range, so that a calm take could not be heard.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from shared.errors import UserError
 from shared.grid import Grid, own_times
 from shared.guidance.classifier_free import ClassifierFree
 from shared.guidance.known_region import KnownRegion
+from shared.guidance.window import Window
 from shared.noise import PerSample
 from shared.process import Process, flow
 from shared.run import Guidance, Observer, Own, RunState, Step, Transition
@@ -41,6 +44,7 @@ RECIPE: Final = "audio/score"
 WEIGHTS: Final = Path(__file__).parent / "checkpoints" / "score.safetensors"
 STEPS_OF_CLIP: Final = 64  # sixteenths: four bars of 4/4
 NOISIEST: Final = 0.999
+GUIDED: Final = Window(high=math.log(3.0))  # log-SNR of genre's and mood's guidance: until the clock stands at 1/4
 TEMPO_MIDDLE, TEMPO_SPAN = 4.7, 0.3  # log of quarter notes a minute: mean and deviation over the genres
 
 ONSETS: Final = 0.02  # share of the entries of a roll that are notes
@@ -226,7 +230,7 @@ def rolls(
         "written": torch.zeros(rows, len(roll.LANES), asked.shape[-1]),
     }
     grid, noise = ground.grid(steps), PerSample(tuple(seeds))
-    guidances: list[Guidance] = [ClassifierFree(guidance)]
+    guidances: list[Guidance] = [ClassifierFree(guidance, GUIDED)]
     if ground.silent is not None and ground.silent.any():
         guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy())[None]))
     if ground.written is not None and ground.where is not None and ground.where.any():
