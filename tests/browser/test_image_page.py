@@ -151,9 +151,9 @@ def test_stop_freezes_the_count_of_network_calls(tab: Visit, image: Site, monkey
     def counting(self: ShapeModel, *args: Any, progress: Any, **options: Any) -> Any:
         def seen(done: int, total: int) -> None:
             asked.append(done)
-            progress(done, total)
             if len(asked) == 20:
                 hold_until_stopped(image)
+            progress(done, total)
 
         return generate(self, *args, progress=seen, **options)
 
