@@ -128,7 +128,11 @@ def read_contrasts(paths: Mapping[str, str | Path]) -> dict[str, Volume]:
 
 
 def read_mask(path: str | Path, like: Volume, *, allow_empty: bool = False) -> NDArray:
-    """A binary mask on the grid of `like`, as bool (i, j, k); zero is outside, one other value is inside."""
+    """A binary mask on the grid of `like`, as bool (i, j, k); zero is outside, one other value is inside.
+
+    The value inside is a whole number above zero, as 1 or 255, in any number type: a fraction may be a probability, a
+    number below zero a difference.
+    """
     volume = _load(Path(path))
     _refuse_unless_finite(volume)
     _require_grid(volume, like, "the mask", "the image")
@@ -144,6 +148,12 @@ def read_mask(path: str | Path, like: Volume, *, allow_empty: bool = False) -> N
     outside, inside = sorted((low, high), key=lambda v: abs(float(v) * volume.slope + volume.inter))
     mask = np.zeros(volume.shape, bool) if low == high else volume.raw == inside
     outside, inside = (float(v) * volume.slope + volume.inter for v in (outside, inside))
+    if abs(inside) > 1e-6 and (inside < 0.5 or abs(inside - round(inside)) > 1e-3):
+        raise UserError(
+            f"the mask holds {inside:g}" if low == high else f"the mask holds {outside:g} and {inside:g}",
+            where=str(path),
+            remedy="give a mask with 0 outside and 1 inside",
+        )
     if low == high and abs(inside) > 1e-6:
         mask[:] = True
     elif abs(outside) > 1e-6:

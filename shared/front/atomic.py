@@ -9,6 +9,7 @@ What a killed process left behind is swept up by the next write into the same fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import secrets
@@ -60,6 +61,7 @@ def staged_folder(path: Path | str) -> Iterator[Path]:
     """A folder to fill: the body writes into the hidden folder it is given, which takes the final name at the end.
 
     Raises UserError at the start when the final folder exists and holds anything, so that nothing is overwritten.
+    What the body raises about the hidden folder or a full disk names the final folder instead.
     """
     path = untaken(path)
     try:
@@ -77,9 +79,20 @@ def staged_folder(path: Path | str) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         os.replace(staging, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, UserError) and staging.name in error.where:
+            raise UserError(error.what, where=str(path), remedy=error.remedy) from error
+        if isinstance(error, OSError) and _names(error, staging):
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+def _names(error: OSError, staging: Path) -> bool:
+    """Whether an error speaks of the hidden folder, or of no file, as that of a write to a full disk."""
+    if error.filename is None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return staging.name in str(error.filename)
 
 
 def _not_made(path: Path, error: OSError) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 from pathlib import Path
 
@@ -59,6 +60,21 @@ def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
         (folder / "a").write_text("1")
         raise ValueError
     assert names(tmp_path) == []
+
+
+def test_a_failure_to_write_names_the_folder_that_was_asked_for_not_the_hidden_one(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as full, staged_folder(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # a write knows no name
+    assert full.value.filename == str(tmp_path / "out")
+    with pytest.raises(OSError) as named, staged_folder(tmp_path / "out") as folder:
+        raise OSError(errno.EACCES, "Permission denied", str(folder / "a"))
+    assert named.value.filename == str(tmp_path / "out")
+    with pytest.raises(UserError) as told, staged_folder(tmp_path / "out") as folder:
+        raise UserError("cannot be written", where=str(folder / "a"), remedy="free disk space")
+    assert str(told.value) == f"{tmp_path / 'out'}: cannot be written; free disk space"
+    with pytest.raises(OSError) as other, staged_folder(tmp_path / "out"):
+        raise OSError(errno.ENOENT, "No such file", "scan.nii")
+    assert other.value.filename == "scan.nii" and names(tmp_path) == []
 
 
 def test_an_empty_folder_is_used_and_a_filled_one_refused(tmp_path: Path) -> None:

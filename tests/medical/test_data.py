@@ -177,8 +177,9 @@ def _pair(tmp_path: Path, mask: np.ndarray, affine: np.ndarray | None = None, **
 
 
 @pytest.mark.parametrize(
-    ("inside", "dtype", "slope"), [(1, "uint8", 1.0), (255, "uint8", 1 / 255), (1, "float32", 1.0), (1, "int8", -1.0)]
-)
+    ("inside", "dtype", "slope"),
+    [(1, "uint8", 1.0), (255, "uint8", 1 / 255), (1, "float32", 1.0), (7, "int16", 1.0), (-1, "int8", -1.0)],
+)  # fmt: skip
 def test_a_mask_is_zero_outside_and_any_one_value_inside(tmp_path: Path, inside: int, dtype: str, slope) -> None:
     drawn = np.random.default_rng(1).random((5, 6, 7)) > 0.7
     scan, path = _pair(tmp_path, (drawn * inside).astype(dtype), slope=slope)
@@ -195,6 +196,9 @@ def test_a_mask_is_zero_outside_and_any_one_value_inside(tmp_path: Path, inside:
         (numbers() % 3, None, "3 different values"),
         (1 + (numbers() > 0).astype(np.uint8), None, "none of its voxels is outside"),
         (np.where(numbers() > 0, np.nan, 1).astype(np.float32), None, "NaN"),
+        (-(numbers() > 0).astype(np.int8), None, "the mask holds 0 and -1"),
+        ((numbers() > 0).astype(np.float32) * np.float32(0.7), None, "the mask holds 0 and 0.7"),
+        (np.full((5, 6, 7), -1, np.int8), None, "the mask holds -1"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path, mask, affine, words: str) -> None:
@@ -218,6 +222,9 @@ def test_labels_are_whole_numbers(tmp_path: Path) -> None:
 def test_contrasts_must_share_one_grid(tmp_path: Path) -> None:
     one, two = save(tmp_path / "a.nii", numbers()), save(tmp_path / "b.nii", numbers(seed=1))
     assert list(read_contrasts({"FLAIR": one, "T1": two})) == ["FLAIR", "T1"]
+    flat = [save(tmp_path / f"flat{k}.nii", np.zeros((5, 6, 7), np.int16)) for k in range(2)]
+    with pytest.raises(UserError, match=r"flat0\.nii"):  # of several mistakes the first in order
+        read_contrasts({"FLAIR": one, "T1": flat[0], "T2": flat[1]})
     moved = save(tmp_path / "c.nii", numbers(), affine_for("RAS") + np.diag([0, 0, 0.5, 0]))
     with pytest.raises(UserError, match="the T1 image lies up to 3 mm away from the FLAIR image"):
         read_contrasts({"FLAIR": one, "T1": moved})

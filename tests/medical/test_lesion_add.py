@@ -92,6 +92,7 @@ def test_an_empty_mask_returns_the_scan(
     )  # fmt: skip
     outcome = ADD.run(settings, silent)
     assert outcome.report["calls"] == 0
+    assert outcome.sentence == "the mask is empty: no lesion was made, and the scan is returned unchanged"
     out = nib.load(tmp_path / "out" / "syn_FLAIR.nii.gz")
     assert np.array_equal(out.dataobj.get_unscaled(), volumes["FLAIR"].raw)
 
@@ -156,6 +157,29 @@ def test_contrasts_are_made_jointly_with_one_label_and_the_old_lesions_kept(
     assert np.array_equal(label.raw > 0, mask | old)
     assert np.array_equal(alone.raw > 0, mask)
     assert np.array_equal(label.affine, volumes["FLAIR"].affine)
+
+
+def test_the_label_of_the_result_keeps_the_values_of_the_old_label_and_says_where_new_lesions_lie_in_old_ones(
+    brain: tuple[Mapping[str, Volume], NDArray], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "REDRAWS", 0)
+    volumes, mask = brain
+    files = written(tmp_path, volumes, mask)
+    old = np.zeros(mask.shape, np.uint16)
+    old[10:12, 40:42, 40:42] = 300
+    inside = np.argwhere(mask)[:5]
+    old[tuple(inside.T)] = 4
+    existing = write_label(volumes["FLAIR"], old, tmp_path / "old.nii.gz", synthetic=False).path
+    settings = AddLesions(
+        image={"": str(files["FLAIR"])}, mask=str(files["mask"]), label=str(existing), out=str(tmp_path / "out"),
+        checkpoint=str(checkpoint), **FAST,
+    )  # fmt: skip
+    outcome = ADD.run(settings, silent)
+    label = read_volume(tmp_path / "out" / "syn_label.nii.gz").raw
+    assert np.array_equal(label, np.where(old > 0, old, mask))
+    assert "the new lesions overlap the label of the scan in 5 voxels (0.04 mL)" in outcome.sentence
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["overlap"] == {"voxels": 5, "volume_ml": 0.04}
 
 
 def test_outputs_say_that_they_are_synthetic_and_how_they_were_made(

@@ -220,6 +220,7 @@ def test_a_full_disk_leaves_nothing(files: Files, tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.returncode == 2, found.stderr
     assert "Traceback" not in found.stderr
+    assert str(tmp_path / "out") in found.stderr and ".partial" not in found.stderr, found.stderr
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -233,3 +234,17 @@ def test_a_scan_unlike_the_training_scans_needs_a_word(
     arguments = [word for word in run({**files, "FLAIR": path}, tmp_path / "out") if word != "--outside-training"]
     sentence = refused([*arguments, "--anywhere"], tmp_path, capsys)
     assert "--outside-training" in sentence
+
+
+def test_a_wrong_kind_of_scan_is_named_before_the_place_of_the_lesion(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = nib.load(files["mask"])
+    lesion = np.asarray(image.dataobj) > 0
+    numbers = np.random.default_rng(0).integers(0, 80, lesion.shape).astype(np.int16)
+    numbers[lesion] = numbers[: lesion.shape[0] // 2] = -1000  # air, in the way of a CT
+    path = tmp_path / "ct.nii.gz"
+    nib.save(nib.Nifti1Image(numbers, image.affine), path)
+    arguments = [word for word in run({**files, "FLAIR": path}, tmp_path / "out") if word != "--outside-training"]
+    sentence = refused(arguments, tmp_path, capsys)
+    assert "unlike the training scans" in sentence and "CT numbers" in sentence and "move the lesion" not in sentence

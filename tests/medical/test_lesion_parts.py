@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from domains.medical.data import read_mask, read_volume
 from domains.medical.lesions.add import tolerances
 from domains.medical.lesions.conditioning import (
     BINS,
@@ -23,11 +24,13 @@ from domains.medical.lesions.conditioning import (
 )
 from domains.medical.lesions.model import Fill, LesionModel, route
 from domains.medical.lesions.patches import LesionPatches, Subject
-from domains.medical.lesions.placement import lesions_of, sites_of
+from domains.medical.lesions.placement import LARGEST, LONGEST_MM, Site, count_lesions, lesions_of, sites_of
 from domains.medical.lesions.quality import Reference, histogram_distance
 from domains.medical.lesions.train import lesion_loss, new_network
+from domains.medical.page.words import EXPLAIN
 from shared.errors import UserError
 from tests.medical.lesion_world import ball, untrained
+from tests.medical.nifti_files import SHARED_DATA
 
 
 def test_scale_does_not_depend_on_gain_and_offset_of_the_scanner() -> None:
@@ -74,7 +77,8 @@ def test_condition_is_zero_for_a_contrast_that_is_absent() -> None:
 @pytest.mark.parametrize(
     "content",
     ["not json", "[]", "{}", json.dumps({"FLAIR": [1] * 15}), json.dumps({"FLAIR": [-1] + [1] * 15}),
-     json.dumps({"FLAIR": [0] * 16}), json.dumps({"FLAIR": ["a"] * 16}), json.dumps({"T1": [1] * 16})],
+     json.dumps({"FLAIR": [0] * 16}), json.dumps({"FLAIR": ["a"] * 16}), json.dumps({"T1": [1] * 16}),
+     json.dumps({"FLAIR": [1e308] * 16}), json.dumps({"FLAIR": [10**400] + [1] * 15})],
 )  # fmt: skip
 def test_a_broken_texture_file_is_one_sentence(tmp_path: Path, content: str) -> None:
     path = tmp_path / "texture.json"
@@ -112,6 +116,68 @@ def test_a_lesion_too_long_for_a_patch_is_refused_with_its_length() -> None:
     mask[10:130, 20, 20] = True
     with pytest.raises(UserError, match="120 mm"):
         sites_of(mask, np.eye(4))
+
+
+def chain(count: int, gap: int = 9) -> NDArray:
+    """Small lesions in a row whose boxes touch, so that all of them hang together."""
+    mask = np.zeros((20 + gap * count, 40, 40), bool)
+    for k in range(count):
+        mask[10 + gap * k : 12 + gap * k, 19:21, 19:21] = True
+    return mask
+
+
+def covered_once(sites: list[Site], mask: NDArray) -> bool:
+    return bool((np.sum([site.mask for site in sites], axis=0, dtype=int) == mask).all())
+
+
+def test_a_chain_of_small_lesions_longer_than_a_patch_is_cut_between_lesions() -> None:
+    mask = chain(18)
+    sites = sites_of(mask, np.eye(4))
+    assert covered_once(sites, mask) and max(max(site.size) for site in sites) <= LARGEST
+    labels = [len(lesions_of(site.mask)) for site in sites]
+    assert sum(labels) == 18, "no lesion is cut in two"
+    assert 1 < len(sites) < 18, "near lesions still share a patch, as in one patch they cost less"
+    alone = 18 * 32**3
+    assert sum(int(np.prod(site.size)) for site in sites) < alone
+
+
+def test_cutting_one_chain_leaves_other_lesions_together() -> None:
+    mask = np.zeros((190, 100, 40), bool)
+    mask[:182, :40] = chain(18)
+    mask[20:22, 80:82, 20:22] = mask[60:62, 80:82, 20:22] = mask[24:26, 86:88, 20:22] = True
+    sites = sites_of(mask, np.eye(4))
+    assert covered_once(sites, mask)
+    far = [len(lesions_of(site.mask)) for site in sites if site.mask[:, 70:].any()]
+    assert far == [2, 1]
+
+
+def test_a_lesion_too_long_in_a_chain_is_refused_with_its_own_length() -> None:
+    mask = np.zeros((220, 40, 40), bool)
+    mask[10:110, 20, 20] = mask[114:150, 20, 20] = True
+    with pytest.raises(UserError, match="a lesion of 100 mm is longer than 89 mm"):
+        sites_of(mask, np.eye(4))
+
+
+def test_the_page_names_the_length_at_which_a_lesion_is_refused() -> None:
+    assert f"up to {LONGEST_MM:.0f} mm" in EXPLAIN
+    for longer in (0, 1):
+        mask = np.zeros((120, 40, 40), bool)
+        mask[10 : 10 + int(LONGEST_MM) + longer, 20, 20] = True
+        if longer:
+            with pytest.raises(UserError, match=f"longer than {LONGEST_MM:.0f} mm"):
+                sites_of(mask, np.eye(4))
+        else:
+            assert sites_of(mask, np.eye(4))[0].size == (LARGEST, 32, 32)
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the folder ../shared/data is absent")
+def test_the_many_lesions_of_a_real_patient_are_placed() -> None:
+    path = SHARED_DATA / "medical" / "ms_brains" / "patient01_lesions.nii.gz"
+    volume = read_volume(path)
+    mask = np.ascontiguousarray(volume.frame.to_ras(read_mask(path, volume)))
+    sites = sites_of(mask, volume.frame.affine)
+    assert count_lesions(mask) == 251 and covered_once(sites, mask)
+    assert max(max(site.size) for site in sites) <= LARGEST and len(sites) < 251
 
 
 def _subject(rng: np.random.Generator) -> Subject:

@@ -59,6 +59,7 @@ def test_lesions_done_are_counted_also_where_two_share_a_patch(
     seen = reports(settings, tmp_path / "out")
     notes = list(dict.fromkeys(note for _, _, note in seen))
     assert notes[:3] == ["reading the scan", "comparing it with the training scans", "loading the network"]
+    assert notes[3] == "3 lesions in 2 patches" and seen[3][:2] == (0, 2 * CALLS), "the cost is said before it begins"
     assert notes[-2:] == ["writing", "written"]
     counts = [int(note.split()[0]) for _, _, note in of_calls(seen)]
     assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 3

@@ -8,7 +8,7 @@ kept, and the report says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -93,13 +93,7 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
     volumes   contrast (FLAIR, T1, T2) -> scan, all on one grid;  mask  (file shape) bool on that grid
     anywhere  allow lesion voxels outside the brain
     """
-    unknown = sorted(set(volumes) - set(CONTRASTS))
-    if unknown:
-        raise UserError(
-            f"the model does not know the contrast {', '.join(unknown)}",
-            where="--image",
-            remedy=f"name contrasts among {', '.join(CONTRASTS)}, as in --image T1=scan.nii.gz",
-        )
+    refuse_unknown(volumes)
     frame = next(iter(volumes.values())).frame
     ras = dict(zip(volumes, each(lambda volume: frame.to_ras(volume.values), volumes.values()), strict=True))
     brains = dict(zip(ras, each(brain_mask, ras.values()), strict=True))
@@ -114,7 +108,7 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
     scales = {name: Scale.of(ras[name], brains[name], where=f"--image {name}") for name in ras}
     sites = tuple(sites_of(ras_mask, frame.affine, where="--mask")) if ras_mask.any() else ()
     patches, masks, tissue = [], [], []
-    brain = np.logical_and.reduce(list(brains.values())) & ~ras_mask
+    brain = (np.logical_and.reduce(list(brains.values())) & ~ras_mask).astype(np.float32)
     for site in sites:
         cut = {
             name: crop_at_spacing(
@@ -122,12 +116,23 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
             )
             for name, values in ras.items()
         }
-        where = crop_at_spacing(site.mask.astype(np.float32), frame.affine, site.centre_mm, site.size, SPACING_MM)
+        where = crop_at_spacing(site.mask, frame.affine, site.centre_mm, site.size, SPACING_MM)
         patches.append(cut)
-        around = crop_at_spacing(brain.astype(np.float32), frame.affine, site.centre_mm, site.size, SPACING_MM)
+        around = crop_at_spacing(brain, frame.affine, site.centre_mm, site.size, SPACING_MM)
         masks.append(where.values > COVERED)
         tissue.append(around.values > WHOLLY)
     return Prepared(volumes, mask, ras, ras_mask, scales, sites, tuple(patches), tuple(masks), tuple(tissue))
+
+
+def refuse_unknown(contrasts: Iterable[str]) -> None:
+    """UserError for a contrast that the model was not made for."""
+    unknown = sorted(set(contrasts) - set(CONTRASTS))
+    if unknown:
+        raise UserError(
+            f"the model does not know the contrast {', '.join(unknown)}",
+            where="--image",
+            remedy=f"name contrasts among {', '.join(CONTRASTS)}, as in --image T1=scan.nii.gz",
+        )
 
 
 def vary(
@@ -249,8 +254,8 @@ def _pasted(prepared: Prepared, name: str, made: Mapping[int, NDArray]) -> NDArr
 
 
 def union(mask: NDArray, existing: NDArray | None) -> NDArray:
-    """The label of the result: lesions that were there before and the new ones."""
-    return mask if existing is None else (mask | (existing > 0))
+    """The label of the result: what was there before keeps its values, new lesions are 1 where it was 0."""
+    return mask if existing is None else np.where(existing > 0, existing, mask)
 
 
 def ordered(names: Sequence[str]) -> list[str]:

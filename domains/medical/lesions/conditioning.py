@@ -125,9 +125,11 @@ def read_texture(path: str | Path, contrasts: Sequence[str]) -> dict[str, NDArra
     for name in contrasts:
         try:
             bins = np.asarray(data[name], np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{name} is not a list of numbers", where=str(path), remedy=remedy) from error
-        if bins.shape != (BINS,) or not np.isfinite(bins).all() or (bins < 0).any() or bins.sum() <= 0:
+        with np.errstate(over="ignore"):
+            total = float(bins.sum())  # infinite, too, for numbers near the end of double precision
+        if bins.shape != (BINS,) or (bins < 0).any() or not np.isfinite(total) or total <= 0:
             raise UserError(f"the histogram of {name} is out of range", where=str(path), remedy=remedy)
-        texture[name] = (bins / bins.sum()).astype(np.float32)
+        texture[name] = (bins / total).astype(np.float32)
     return texture

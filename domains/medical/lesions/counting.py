@@ -8,6 +8,7 @@ import numpy as np
 
 from domains.medical.lesions.add import Prepared
 from shared.front.operation import Report
+from shared.front.progress import counted
 
 
 class Counting:
@@ -24,6 +25,13 @@ class Counting:
         self.before = 0  # calls of earlier rounds; a round draws each of its sites once
         self.done = self.total = 0  # calls of this round
         self.again = False
+
+    def announce(self) -> None:
+        """Say what the whole run costs, before it begins."""
+        lesions, sites = counted(int(self.lesions[-1]), "lesion"), len(self.lesions) - 1
+        if sites:
+            note = f"{lesions} in {sites} patch{'' if sites == 1 else 'es'}"
+            self.report(0, self.variations * sites * self.calls, note)
 
     def variation(self) -> Callable[[int, int, str], None]:
         """What the next variation reports to: (calls done, calls of this round, where it is)."""
@@ -58,4 +66,4 @@ def lesions_by_site(prepared: Prepared) -> list[int]:
     from scipy import ndimage
 
     labels, _ = ndimage.label(prepared.ras_mask, np.ones((3, 3, 3)))
-    return [len(np.unique(labels[site.mask])) for site in prepared.sites]
+    return [len(np.unique(labels[tuple(site.voxels.T)])) for site in prepared.sites]

@@ -33,10 +33,13 @@ class AddLesions(Settings):
         kind="file",
         suffixes=NIFTI,
         examples=EXAMPLES,
-        help="Where the lesions go: 1 inside, 0 outside, on the grid of the scan.",
+        help="Where the lesions go: 1 (or another whole number) inside, 0 outside, on the grid of the scan.",
     )
     label: str | None = option(
-        None, kind="file", suffixes=NIFTI, help="Lesions that the scan already has; the label of the result joins both."
+        None,
+        kind="file",
+        suffixes=NIFTI,
+        help="What the scan has already; its values stay in the label of the result, new lesions are 1 where it is 0.",
     )
     texture: str = option(
         "example:typical",

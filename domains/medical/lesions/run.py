@@ -19,7 +19,7 @@ from domains.medical.lesions.conditioning import Texture, read_texture
 from domains.medical.lesions.counting import Counting
 from domains.medical.lesions.model import WEIGHTS, LesionModel
 from domains.medical.lesions.operations import EXAMPLES, RESEARCH_USE, AddLesions
-from domains.medical.lesions.placement import lesions_of
+from domains.medical.lesions.placement import count_lesions
 from domains.medical.lesions.presets import Preset, load_presets
 from domains.medical.lesions.quality import Reference
 from domains.medical.lesions.training_domain import DomainVerdict, compare
@@ -27,6 +27,7 @@ from domains.medical.parallel import each
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
+from shared.front.progress import counted
 from shared.front.provenance import provenance
 
 Scan = tuple[dict[str, Volume], NDArray, NDArray | None]
@@ -36,7 +37,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
     """Everything that `suite medical lesions add` does; the folder appears whole or not at all."""
     progress(0, 1, "reading the scan")
     volumes, mask, existing = read_inputs(settings)
-    prepared = add.prepare(volumes, mask, anywhere=settings.anywhere)
+    add.refuse_unknown(volumes)
     progress(0, 1, "comparing it with the training scans")
     verdict = compare(volumes)
     if verdict.overall == "outside" and not settings.outside_training:
@@ -45,6 +46,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
             where="--image",
             remedy="choose a skull-stripped FLAIR, T1 or T2 brain scan near 1 mm, or add --outside-training",
         )
+    prepared = add.prepare(volumes, mask, anywhere=settings.anywhere)  # after: a CT is called one first
     progress(0, 1, "loading the network")
     model = load_model(settings.checkpoint)
     texture = wanted_texture(settings, prepared.contrasts)
@@ -53,6 +55,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
         variations, started = [], time.perf_counter()
         calls = model.calls(settings.steps, settings.jump, settings.repeats)
         counting = Counting(prepared, progress, calls=calls, variations=settings.count)
+        counting.announce()
         for k in range(settings.count):
             one = add.vary(
                 prepared,
@@ -80,7 +83,7 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
         )
         record |= {"notice": RESEARCH_USE, "training_domain": verdict.to_json(), "anywhere": settings.anywhere}
         files = _write(folder, prepared, existing, variations, record)
-        summary = _summary(prepared, model, settings, variations, verdict, seconds)
+        summary = _summary(prepared, existing, model, settings, variations, verdict, seconds)
         write_atomic(folder / "report.json", json.dumps({**summary, "provenance": record}, indent=1, allow_nan=False))
         progress(1, 1, "written")
     out = Path(settings.out)
@@ -202,6 +205,7 @@ def _inputs(prepared: add.Prepared) -> list[Path]:
 
 def _summary(
     prepared: add.Prepared,
+    existing: NDArray | None,
     model: LesionModel,
     settings: AddLesions,
     variations: list[add.Variation],
@@ -211,11 +215,13 @@ def _summary(
     first = next(iter(prepared.volumes.values()))
     voxel_ml = float(np.prod(first.spacing)) / 1000
     calls = model.calls(settings.steps, settings.jump, settings.repeats)
+    overlap = 0 if existing is None else int(np.count_nonzero(prepared.mask & (existing > 0)))
     runs = sum(len(prepared.sites) + one.redraws for one in variations)
     return {
         "notice": RESEARCH_USE,
-        "lesions": len(lesions_of(prepared.mask)) if prepared.mask.any() else 0,
+        "lesions": count_lesions(prepared.mask),
         "volume_ml": round(float(prepared.mask.sum()) * voxel_ml, 4),
+        "overlap": {"voxels": overlap, "volume_ml": round(overlap * voxel_ml, 4)},
         "contrasts": list(prepared.contrasts),
         "training_domain": verdict.overall,
         "calls": calls * runs,
@@ -238,13 +244,22 @@ def _summary(
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
+    if not summary["lesions"]:
+        return "the mask is empty: no lesion was made, and the scan is returned unchanged"
     failed = sum(not row["passed"] for row in summary["variations"])
     again = sum(row["drawn_again"] for row in summary["variations"])
     count = len(summary["variations"])
+    overlap = summary["overlap"]
     return (
         f"{count} variation{'s' if count > 1 else ''} of {summary['lesions']} lesion"
         f"{'' if summary['lesions'] == 1 else 's'} ({summary['volume_ml']:.2f} mL) in {summary['seconds']:.1f} s: "
         f"{summary['calls']} calls of {1000 * summary['seconds_per_call']:.0f} ms; "
         + ("every lesion passed the quality check" if not failed else f"{failed} of {count} failed the quality check")
         + (f", {again} drawn again" if again else "")
+        + (
+            f"; the new lesions overlap the label of the scan in {counted(overlap['voxels'], 'voxel')} "
+            f"({overlap['volume_ml']:.3g} mL)"
+            if overlap["voxels"]
+            else ""
+        )
     )

@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from domains.medical.drawing import volume_ml
+from domains.medical.lesions.placement import LONGEST_MM
 from domains.medical.page.visit import EXAMPLE, Visit
 
-EXPLAIN: Final = """
+EXPLAIN: Final = f"""
 **What happens.** You mark a place. The model takes the scan around it, replaces only the voxels inside your mask by
 noise, and removes the noise again in many small steps. At every step it sees the real tissue around the mask, so the
 lesion fits its surroundings. This is lesion-focused diffusion (LeFusion, Zhang et al. 2025). At the end the new voxels
@@ -38,7 +39,7 @@ A lesion that fails is drawn again, three times at most, and the report says so.
   On anything else its lesions may look right and be wrong; the comparison with the training scans warns, it proves
   nothing.
 - A lesion changes only what lies inside the mask: no swelling, no pushed tissue, no atrophy.
-- A lesion up to 80 mm is taken; large ones are further from what the model has seen.
+- A lesion up to {LONGEST_MM:.0f} mm is taken; large ones are further from what the model has seen.
 - The pictures here are for a first look. Judge the saved NIfTI files in your own viewer.
 - Never send synthetic images to a clinical archive. The files say SYNTHETIC in header, name and sidecar.
 
