@@ -166,7 +166,7 @@ def test_stop_freezes_the_count_of_network_calls(tab: Visit, image: Site, monkey
     page.locator("#stop").click()
     expect(page.locator("#status .status-stopped")).to_be_visible(timeout=60_000)
     reached = len(asked)
-    assert reached == 20 and image.jobs.busy == (0, 0)
+    assert 0 < reached <= 20 and image.jobs.busy == (0, 0)
     page.locator("#caption textarea").fill("a star")
     expect(page.locator("#caption-status")).to_contain_text("Read as 1 thing")
     assert len(asked) == reached
