@@ -17,12 +17,13 @@ from domains.audio.controls.beats import BeatGrid, Metre, Tempo
 from domains.audio.controls.chords import Chord
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.dynamics import Dynamics
+from domains.audio.controls.examples import EXAMPLES
 from domains.audio.controls.json_form import from_json, read_controls, text
 from domains.audio.controls.midi import read_midi, to_midi
 from domains.audio.controls.notes import Key, Note, Track
 from domains.audio.controls.spans import Span, Spans
 from domains.audio.loudness import true_peak
-from domains.audio.score import model, roll, run, wishes
+from domains.audio.score import ask, model, roll, run, wishes
 from domains.audio.score.arrange import band_of, parts_of, roles_of, roll_of, tracks_of
 from domains.audio.score.judge import judged
 from domains.audio.score.operations import GENERATE, GenerateMusic
@@ -481,7 +482,7 @@ def test_controls_without_a_grid_get_the_one_that_their_notes_lie_on(tmp_path) -
     grid = BeatGrid.steady(100)
     tune = tuple(Note(grid.seconds_at(q), grid.seconds_at(q + 0.5), 60) for q in (0, 1, 1.75, 2.5, 4, 5.25, 7))
     (tmp_path / "c.json").write_text(text(Controls(length=grid.bars_last(2), melody=tune)))
-    found = asked(GenerateMusic(controls=str(tmp_path / "c.json"), out="x"))
+    found = ask.asked(GenerateMusic(controls=str(tmp_path / "c.json"), out="x"))
     assert found.controls.grid == BeatGrid.steady(100) and "100 BPM" in found.notes[0]
 
 
@@ -489,7 +490,20 @@ def test_longer_and_shorter_than_the_controls_leaves_the_rest_free(folder) -> No
     from domains.audio.score.ask import asked
 
     path = str(folder / "c.json")
-    longer = asked(GenerateMusic(controls=path, bars=5, out="x")).controls
+    longer = ask.asked(GenerateMusic(controls=path, bars=5, out="x")).controls
     assert longer.length == pytest.approx(6.0) and longer.bound("melody") == (Span(0.0, 2.4),)
-    shorter = asked(GenerateMusic(controls=path, bars=1, bpm=75, out="x")).controls
+    shorter = ask.asked(GenerateMusic(controls=path, bars=1, bpm=75, out="x")).controls
     assert shorter.length == pytest.approx(2.4) and len(shorter.melody or ()) == 2
+
+
+def test_without_melody_chords_and_key_a_key_is_drawn_by_the_seed_that_suits_the_mood(folder, tmp_path) -> None:
+    drawn = []
+    for seed in range(12):
+        found = ask.asked(GenerateMusic(tags="pop happy", seed=seed, out=str(tmp_path)))
+        assert found.controls.key is not None and found.controls.key.name in found.notes[0]
+        drawn.append(found.controls.key)
+    assert len({key.tonic for key in drawn}) > 4 and sum(key.mode == "major" for key in drawn) > 8
+    assert ask.asked(GenerateMusic(tags="pop happy", seed=3, out=str(tmp_path))).controls.key == drawn[3]
+    assert ask.asked(GenerateMusic(key="D minor", out=str(tmp_path))).controls.key == Key.named("D minor")
+    theme = ask.asked(GenerateMusic(controls="example:theme", out=str(tmp_path))).controls
+    assert theme.key == EXAMPLES["theme"]().key

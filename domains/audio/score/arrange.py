@@ -13,9 +13,9 @@ from domains.audio.compose.composer import PANS
 from domains.audio.compose.genres import GENRES_TABLE
 from domains.audio.compose.moods import MOODS_TABLE
 from domains.audio.compose.performance import SENDS
-from domains.audio.compose.score import ROLES, STEP, Notes
+from domains.audio.compose.score import MAJOR_LIKE, ROLES, STEP, Notes
 from domains.audio.controls.midi import MELODIC
-from domains.audio.controls.notes import Note, Track
+from domains.audio.controls.notes import Key, Note, Track
 from domains.audio.score import roll
 from domains.audio.score.plan import Plan, straightened
 from domains.audio.synth.render import Part
@@ -41,6 +41,15 @@ def genre_for(seed: int, qpm: float, metre: str) -> str:
         if metre in style.metres and style.tempo[0] / NEAR <= qpm / beat <= style.tempo[1] * NEAR
     ]
     return str(np.random.default_rng((seed, 11)).choice(sorted(suits or GENRES_TABLE)))
+
+
+def key_for(seed: int, mood: str | None) -> Key:
+    """A key, drawn by the seed, whose mode suits the mood; major or minor where there is none."""
+    rng = np.random.default_rng((seed, 13))
+    modes = MOODS_TABLE[mood].modes if mood else {"major": 1.0, "minor": 1.0}
+    bright = sum(chance for mode, chance in modes.items() if mode in MAJOR_LIKE) / sum(modes.values())
+    mode = "major" if rng.random() < bright else "minor"
+    return Key(int(rng.integers(12)), mode)
 
 
 def swing_of(genre: str | None) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from domains.audio.controls.midi import read_midi
 from domains.audio.controls.notes import Key, Note, Track, skyline
 from domains.audio.controls.spans import KINDS, Spans
 from domains.audio.controls.tags import Tags
+from domains.audio.score import arrange
 from domains.audio.score.operations import AUTO, MOST_BARS, GenerateMusic
 from shared.errors import UserError
 from shared.front.option import EXAMPLE
@@ -59,6 +60,9 @@ def asked(settings: GenerateMusic) -> Asked:
             drums = tuple(replace(each, start=each.start * factor, end=each.end * factor) for each in drums)
     assert controls.grid is not None
     key = controls.key if settings.key == AUTO else Key.named(settings.key)
+    if key is None and controls.melody is None and controls.chords is None:
+        key = arrange.key_for(settings.seed, tags.mood)
+        notes.append(f"no key is asked, so all takes are in {key.name}")
     controls = replace(controls, tags=tags, key=key)
     if settings.loop:
         controls, first, said = _whole_bars(controls, settings.bars)

@@ -88,7 +88,7 @@ class GenerateMusic(Playing):
         None, kind="float", low=30, high=300, unit="BPM", help="Felt beats a minute; none: as asked, or of the genre."
     )
     metre: str = option(AUTO, choices=(AUTO, *METRES), help="Metre where the controls have no beat grid.")
-    key: str = option(AUTO, choices=(AUTO, *KEYS), help="Key; auto: that of the controls, or any.")
+    key: str = option(AUTO, choices=(AUTO, *KEYS), help="Key; auto: that of the controls, or drawn.")
     loop: bool = option(False, help="Make loops: exactly the bars, the end rings into the start.")
     like: str | None = option(
         None, kind="file", suffixes=SCORES, help="A take (MIDI) to stay near to; what was asked for it is asked again."
