@@ -477,7 +477,6 @@ def test_stop_leaves_nothing_behind(tmp_path, stage: str) -> None:
 
 
 def test_controls_without_a_grid_get_the_one_that_their_notes_lie_on(tmp_path) -> None:
-    from domains.audio.score.ask import asked
 
     grid = BeatGrid.steady(100)
     tune = tuple(Note(grid.seconds_at(q), grid.seconds_at(q + 0.5), 60) for q in (0, 1, 1.75, 2.5, 4, 5.25, 7))
@@ -487,7 +486,6 @@ def test_controls_without_a_grid_get_the_one_that_their_notes_lie_on(tmp_path) -
 
 
 def test_longer_and_shorter_than_the_controls_leaves_the_rest_free(folder) -> None:
-    from domains.audio.score.ask import asked
 
     path = str(folder / "c.json")
     longer = ask.asked(GenerateMusic(controls=path, bars=5, out="x")).controls

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from domains.audio.compose.score import Notes
 from domains.audio.controls.tags import GENRES, MOODS
 from domains.audio.score import roll
+from domains.audio.score.operations import GUIDANCE
 from domains.audio.score.piano import Piano
 from shared import checkpoints
 from shared.denoiser import Denoiser, x0_head
@@ -204,7 +205,7 @@ def rolls(
     seeds: Sequence[int],
     key: NDArray | None = None,
     steps: int = 20,
-    guidance: float = 3.0,
+    guidance: float = GUIDANCE,
     ground: Ground | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray:

@@ -17,6 +17,7 @@ METRES: Final = ("4/4", "3/4", "6/8")  # those of the music that the model learn
 KEYS: Final = tuple(f"{tonic} {mode}" for mode in MODES for tonic in NAMES)
 BINDING: Final = ("melody", "dynamics", "rhythm", "chords", "drums")
 MOST_BARS: Final = 64
+GUIDANCE: Final = 1.5  # of genre and mood; more makes music denser than that of the world
 SCORES: Final = (".mid", ".midi")
 RATES: Final = ("44100", "48000")
 FORMATS: Final = ("wav", "flac")
@@ -46,7 +47,7 @@ class Playing(Settings):
         help="What is asked is law: melody and drums note for note, chord tones alone; off: as the model learned it.",
     )
     guidance: float = option(
-        3.0, low=0, high=15, advanced=True, help="How strongly genre and mood act; 1 is plain, at half the cost."
+        GUIDANCE, low=0, high=15, advanced=True, help="How strongly genre and mood act; 1 is plain, at half the cost."
     )
     steps: int = option(20, low=2, high=200, advanced=True, help="Steps on the way from noise to a score.")
     listen: bool = option(

@@ -17,6 +17,7 @@ from torch import nn
 
 from domains.audio.score import roll, wishes
 from domains.audio.score.model import STEPS_OF_CLIP, Ground, rolls
+from domains.audio.score.operations import GUIDANCE
 from domains.audio.score.plan import FASTEST, SLOWEST, Plan
 
 CONTEXT: Final = STEPS_OF_CLIP // 2  # sixteenths that a window knows from before
@@ -36,7 +37,7 @@ class Wanted:
     mood: Sequence[str | None]
     seeds: Sequence[int]
     steps: int = 20
-    guidance: float = 3.0
+    guidance: float = GUIDANCE
     loop: bool = False
     kept: NDArray | None = None
     where: NDArray | None = None
