@@ -188,12 +188,13 @@ def score_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> 
 
 
 def measured(network: nn.Module, count: int = MEASURED) -> dict[str, Any]:
-    """How the model follows what it is asked, on the test split: with controls, without them, and the world itself."""
+    """How the model follows what it is asked, on the test split: with controls, without them (floor), and the composed
+    pieces themselves (ceiling)."""
     rng = np.random.default_rng(5)
     cuts = [excerpt(101, index, "test", rng) for index in range(count)]
     asked = [wishes.wishes(score, first, STEPS_OF_CLIP) for score, first in cuts]
     bound = np.ones((len(wishes.KINDS), STEPS_OF_CLIP), np.float32)
-    out: dict[str, Any] = {}
+    arms: dict[str, dict[str, float]] = {}
     for name, where in (("controlled", bound), ("uncontrolled", 0 * bound)):
         made = generate(
             network,
@@ -204,13 +205,16 @@ def measured(network: nn.Module, count: int = MEASURED) -> dict[str, Any]:
             seeds=list(range(count)),
         )
         heard = [roll.encode(notes, 0, STEPS_OF_CLIP) for notes in made]
-        out[name] = _followed(heard, asked, cuts)
-    out["world"] = _followed([roll.encode(score.notes, first, STEPS_OF_CLIP) for score, first in cuts], asked, cuts)
-    return out
+        arms[name] = _followed(heard, asked, cuts)
+    arms["world"] = _followed([roll.encode(score.notes, first, STEPS_OF_CLIP) for score, first in cuts], asked, cuts)
+    return {
+        kind: {"value": value, "floor": arms["uncontrolled"][kind], "ceiling": arms["world"][kind], "cases": count}
+        for kind, value in arms["controlled"].items()
+    }
 
 
 def _followed(rolls: list[NDArray], asked: list[dict[str, NDArray]], cuts: list[tuple[Score, int]]) -> dict[str, float]:
-    """Share of sixteenths with the asked melody class, r of loudness and dynamics, share of pitches in the key."""
+    """Share of sixteenths with the asked class alone, r of loudness and asked curve, share of pitches in the key."""
     melody, loud, inside = [], [], []
     for x, wish, (score, _) in zip(rolls, asked, cuts, strict=True):
         held = x[len(roll.LANES[0].pitches) : 2 * len(roll.LANES[0].pitches)] > 0
@@ -228,5 +232,5 @@ def _followed(rolls: list[NDArray], asked: list[dict[str, NDArray]], cuts: list[
                 loud.append(np.corrcoef(curve, np.log(notes.velocity))[0, 1])
             pitched = notes.track < 3
             inside.append(np.isin(notes.pitch[pitched] % 12, score.scale).mean() if pitched.any() else np.nan)
-    mean = {"melody": melody, "dynamics_r": loud, "in_key": inside}
+    mean = {"melody: the asked class alone": melody, "dynamics: r with the curve": loud, "key: pitches in it": inside}
     return {name: round(float(np.nanmean(values)), 4) if len(values) else 0.0 for name, values in mean.items()}
