@@ -136,6 +136,7 @@ def test_a_local_way_of_several_levels_sees_further_than_one_of_one_without_the_
 
     def reached(local):
         network = stirred(make(dims, patch=patch, local=local, heads=3, layers=0))
+        assert network.local is not None
         for module in network.local.modules():
             for name in ("norm", "norm_in", "norm_out"):
                 if hasattr(module, name):
