@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor, nn
 
@@ -16,10 +18,12 @@ from domains.audio.controls.beats import BeatGrid
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.dynamics import Dynamics
 from domains.audio.controls.frames import HOP, RATE, count, rasterise
+from domains.audio.controls.json_form import text
 from domains.audio.controls.notes import Note
 from domains.audio.controls.spans import Span, Spans
 from domains.audio.controls.tags import GENRES, Tags
 from domains.audio.spectrogram import clips, train
+from domains.audio.spectrogram import run as run_module
 from domains.audio.spectrogram.control import ControlConfig, SpectrogramControl, hint, hints
 from domains.audio.spectrogram.generate import FADE, Kept, Take, generate
 from domains.audio.spectrogram.level import LevelPull, heard_levels
@@ -44,6 +48,7 @@ from shared.adapters.controlnet import HINT
 from shared.adapters.host import host_of
 from shared.denoiser import Prediction
 from shared.errors import UserError
+from suite.cli import main
 
 UNET = replace(SMALL_UNET, channels=(16, 16))
 DIT = replace(SMALL_DIT, width=32, layers=2, heads=2)
@@ -384,3 +389,69 @@ def test_a_card_says_controlled_uncontrolled_ceiling_and_chance(monkeypatch: pyt
     assert said["melody"]["ceiling"] > 0.8 > said["melody"]["value"]
     assert said["dynamics_micro"]["ceiling"] > 0.95
     assert said["level_error"]["ceiling"] < 1 < said["level_error"]["value"]
+
+
+# ------------------------------------------------------------------------------------------------------------ for users
+
+
+def suite(*words: Any) -> int:
+    return main(["audio", "generate", *map(str, words)])
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An untrained model in the place of the one that ships."""
+    (tmp_path / "weights").write_bytes(b"of no use")
+    for name in ("WEIGHTS", "CONTROL_WEIGHTS"):
+        monkeypatch.setattr(run_module, name, tmp_path / "weights")
+    monkeypatch.setattr(run_module, "shipped", lambda: woken("unet"))
+
+
+def test_the_command_writes_sound_and_what_was_asked_and_obtained(
+    installed: None, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.json").write_text(text(wishes(length=2.0)))
+    words = ("--engine", "spectrogram", "--controls", tmp_path / "c.json", "--takes", 2, "--steps", 2)
+    assert suite(*words, "--rate", 48000, "--out", tmp_path / "a") == 0
+    assert "2 takes of 2.00 s: 4 calls" in capsys.readouterr().out
+    wave, rate = soundfile.read(tmp_path / "a" / "take_2.wav")
+    assert (rate, wave.shape) == (48_000, (96_000,)) and np.isfinite(wave).all() and wave.any()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        *(f"take_{k}.{kind}" for k in (1, 2) for kind in ("wav", "obtained.json")),
+        "asked.json",
+        "report.json",
+    }
+    facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
+    assert facts["engine"] == "spectrogram" and facts["binds"] == ["melody", "dynamics", "rhythm"]
+    assert [one["seed"] for one in facts["takes"]] == [0, 1]
+    assert all(one["peak_dbtp"] <= -0.99 for one in facts["takes"])
+    assert "reaches 11.03 kHz" in " ".join(facts["notes"])
+    assert set(facts["takes"][0]["scores"]["sound"]) >= {"melody", "dynamics_r", "beat_f1"}
+    assert suite("--settings", tmp_path / "a" / "report.json", "--out", tmp_path / "b") == 0
+    for name in ("take_1.obtained.json", "take_2.obtained.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--stems",), "no parts"),
+        (("--loop",), "does not ring"),
+        (("--swing", "0.6"), "swings"),
+        (("--bars", "40"), "at most 24 s"),
+    ],
+)
+def test_what_belongs_to_notes_is_refused_in_a_sentence(
+    installed: None, tmp_path: Path, capsys: Any, words: tuple[str, ...], sentence: str
+) -> None:
+    assert suite("--engine", "spectrogram", *words, "--out", tmp_path / "out") == 2
+    assert sentence in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_controls_without_bars_need_none(installed: None, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(text(wishes(length=2.0, grid=None)))
+    words = ("--engine", "spectrogram", "--controls", tmp_path / "c.json", "--takes", 1, "--steps", 2, "--no-listen")
+    assert suite(*words, "--out", tmp_path / "a") == 0
+    facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
+    assert facts["bpm"] is None and facts["bars"] is None and facts["takes"][0]["scores"]["sound"] is None

@@ -252,7 +252,8 @@ def finished(parts: Parts) -> Callable[[Outcome], list[Any]]:
     def draw(outcome: Outcome) -> list[Any]:
         files = {file.name: file for file in outcome.files}
         sidecar = json.loads(files["report.json"].read_text("utf-8"))
-        midis = [parts.takes.move_resource_to_block_cache(files[row["midi"]]) for row in outcome.report["takes"]]
+        rows = outcome.report["takes"]
+        midis = [parts.takes.move_resource_to_block_cache(files[row["midi"]]) for row in rows if "midi" in row]
         shown = {name: value for name, value in sidecar.items() if name != "files"}
         return [
             results.takes_value(outcome, serving(parts.takes)),

@@ -56,7 +56,7 @@ def takes_value(outcome: Outcome, serve: Serve) -> str:
             "volume": round(volume, 4),
             "line": line(row["scores"]),
             "found": found_of(json.loads(files[f"take_{row['take']}.obtained.json"].read_text("utf-8"))),
-            "near": row["midi"] in files,
+            "near": row.get("midi") in files,
         }
         for row, volume in zip(rows, volumes, strict=True)
     ]
@@ -75,8 +75,11 @@ def equal_volumes(levels: Sequence[tuple[float | None, float | None]]) -> list[f
 
 
 def found_of(obtained: Mapping[str, Any]) -> dict[str, Any]:
-    """What lies over the lanes: melody and chords as written, the level of the mix, the beats that are heard."""
-    written = from_json(obtained["notes"])
+    """What lies over the lanes: melody and chords as written, or as heard in sound without notes, the level of the mix,
+    the beats that are heard."""
+    notes = obtained["notes"] or obtained.get("sound")
+    length = len(obtained["levels"]["db"]) / obtained["levels"]["rate"]
+    written = from_json(notes) if notes else Controls(length=length)
     found: dict[str, Any] = {name: to_json(written).get(name, []) for name in ("melody", "chords")}
     levels = np.asarray(obtained["levels"]["db"], float)
     times = np.minimum(np.arange(len(levels)) / obtained["levels"]["rate"], written.length)
@@ -96,9 +99,10 @@ def line(scores: Mapping[str, Any]) -> str:
 def figures(outcome: Outcome) -> str:
     """The run in figures."""
     report = outcome.report
+    bars = f", {report['bars']} bars" if report["bars"] else ""
     cells = {
-        "Length": f"{report['length']:.2f} s, {report['bars']} bars",
-        "Tempo": f"{report['bpm']:.4g} BPM in {report['metre']}",
+        "Length": f"{report['length']:.2f} s{bars}",
+        **({"Tempo": f"{report['bpm']:.4g} BPM in {report['metre']}"} if report["bpm"] else {}),
         "Loop": f"{report['samples']} samples",
         "Network calls": str(report["calls"]),
         "Time": f"{report['seconds']['all']:.1f} s",

@@ -30,7 +30,7 @@ TEMPI: Final = (60.0, 190.0)  # felt beats a minute that are laid under music wi
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Controls with a grid; drum strokes that are asked for; what was decided on the way, in sentences."""
+    """Controls, with a grid for notes; drum strokes that are asked for; what was decided on the way, in sentences."""
 
     controls: Controls
     drums: tuple[Note, ...] = ()
@@ -42,9 +42,12 @@ def asked(settings: GenerateMusic) -> Asked:
     controls, drums = _from_file(settings)
     notes: list[str] = []
     tags = _tags(settings.tags, controls.tags if controls else Tags())
+    on_paper = settings.engine == "score"
     if controls is None:
         grid = BeatGrid.steady(settings.bpm or _tempo(tags), "4/4" if settings.metre == AUTO else settings.metre)
         controls = Controls(length=grid.bars_last(settings.bars or BARS), grid=grid)
+    elif controls.grid is None and not (on_paper or settings.bars or settings.bpm):
+        pass  # a spectrogram needs no bars
     elif controls.grid is None:
         grid = _laid_under(controls, settings)
         controls = replace(controls, grid=grid)
@@ -58,9 +61,8 @@ def asked(settings: GenerateMusic) -> Asked:
             controls = controls.at_tempo(settings.bpm)
             factor = controls.length / before
             drums = tuple(replace(each, start=each.start * factor, end=each.end * factor) for each in drums)
-    assert controls.grid is not None
     key = controls.key if settings.key == AUTO else Key.named(settings.key)
-    if key is None and controls.melody is None and controls.chords is None:
+    if key is None and controls.melody is None and controls.chords is None and on_paper:
         key = arrange.key_for(settings.seed, tags.mood)
         notes.append(f"no key is asked, so all takes are in {key.name}")
     controls = replace(controls, tags=tags, key=key)

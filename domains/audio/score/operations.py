@@ -12,7 +12,7 @@ from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
 
 AUTO: Final = "auto"
-ENGINES: Final = ("score",)
+ENGINES: Final = ("score", "spectrogram")
 METRES: Final = ("4/4", "3/4", "6/8")  # those of the music that the model learned from
 KEYS: Final = tuple(f"{tonic} {mode}" for mode in MODES for tonic in NAMES)
 BINDING: Final = ("melody", "dynamics", "rhythm", "chords", "drums")
@@ -81,7 +81,9 @@ class GenerateMusic(Playing):
         (), kind="choice", choices=BINDING, many=True, help="Controls of that file that bind; say none for all."
     )
     tags: str = option("", kind="str", rule=known_words, help="Genre and mood; empty leaves both to the controls.")
-    engine: str = option("score", choices=ENGINES, help="What makes the music: score writes notes and plays them.")
+    engine: str = option(
+        "score", choices=ENGINES, help="score writes notes and plays them; spectrogram makes sound at once, up to 24 s."
+    )
     bars: int | None = option(
         None, kind="int", low=1, high=MOST_BARS, unit="bars", help="Length; none: that of the controls, or 4 bars."
     )
@@ -116,6 +118,10 @@ class GenerateMusic(Playing):
 
 def generate_music(settings: GenerateMusic, report: Report) -> Outcome:
     """The work of `suite audio generate`."""
+    if settings.engine == "spectrogram":
+        from domains.audio.spectrogram.run import run
+
+        return run(settings, report, GENERATE)
     from domains.audio.score.run import generate
 
     return generate(settings, report, GENERATE)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -132,6 +133,20 @@ class Spectrograms:
         network, card = checkpoints.load(path, recipe=RECIPE)
         beside = None if control is None else files.load(control, host_of(network))[0]
         return cls(network.eval(), Format.of(card, Path(path).name), card, beside)
+
+
+@cache
+def shipped() -> Spectrograms:
+    """The base and the control that ship, loaded once a process; raises UserError when they are not trained yet."""
+    for path, recipe in ((WEIGHTS, RECIPE), (CONTROL_WEIGHTS, CONTROL_RECIPE)):
+        if not path.is_file():
+            raise UserError(
+                "the spectrogram model has no trained weights yet",
+                where="--engine spectrogram",
+                remedy=f"train it with suite train {recipe}, and put {path.name} and its card into "
+                + "/".join(FOLDER.parts[-4:]),
+            )
+    return Spectrograms.from_pretrained()
 
 
 def new_network(config: UNetConfig | DiTConfig, seed: int = 0) -> nn.Module:
