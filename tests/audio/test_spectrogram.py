@@ -404,7 +404,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"of no use")
     for name in ("WEIGHTS", "CONTROL_WEIGHTS"):
         monkeypatch.setattr(run_module, name, tmp_path / "weights")
-    monkeypatch.setattr(run_module, "shipped", lambda: woken("unet"))
+    model = woken("unet")
+    monkeypatch.setattr(run_module, "shipped", lambda: model)
 
 
 def test_the_command_writes_sound_and_what_was_asked_and_obtained(
