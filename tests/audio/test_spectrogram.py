@@ -456,3 +456,59 @@ def test_controls_without_bars_need_none(installed: None, tmp_path: Path) -> Non
     assert suite(*words, "--out", tmp_path / "a") == 0
     facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
     assert facts["bpm"] is None and facts["bars"] is None and facts["takes"][0]["scores"]["sound"] is None
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    """Five seconds in stereo at 44.1 kHz, and a grid of 120 BPM that begins with them: two bars and a half."""
+    time = np.arange(5 * 44_100) / 44_100
+    wave = 0.2 * np.stack([np.sin(880 * np.pi * time), np.sin(660 * np.pi * time)], axis=1)
+    soundfile.write(tmp_path / "song.wav", wave, 44_100, subtype="PCM_24")
+    (tmp_path / "grid.json").write_text(text(Controls(length=5.0, grid=BeatGrid.steady(120, "4/4"))))
+    return tmp_path / "song.wav"
+
+
+def mend(command: str, song: Path, *words: Any) -> int:
+    given = ("--controls", song.parent / "grid.json", "--takes", 1, "--steps", 2)
+    return main(["audio", command, *map(str, (song, *given, *words, "--out", song.parent / "out"))])
+
+
+def test_bars_of_a_recording_are_made_and_every_other_sample_stays(installed: None, song: Path, capsys: Any) -> None:
+    assert mend("inpaint", song, "--from-bar", 2, "--to-bar", 2) == 0
+    assert "made: 2.00 to 4.00 s" in capsys.readouterr().out
+    before, after = (soundfile.read(path, dtype="int32")[0] for path in (song, song.parent / "out" / "take_1.wav"))
+    assert after.shape == before.shape
+    borders = [round((2 - FADE) * 44_100), round((4 + FADE) * 44_100) + 1]
+    assert np.array_equal(after[: borders[0]], before[: borders[0]])
+    assert np.array_equal(after[borders[1] :], before[borders[1] :])
+    assert np.mean(after[2 * 44_100 : 4 * 44_100] == before[2 * 44_100 : 4 * 44_100]) < 0.01
+    steps = np.abs(np.diff(after / 2**31, axis=0)).max(axis=1)
+    inside = steps[borders[0] + 3000 : borders[1] - 3000].max()
+    assert all(steps[at - 100 : at + 100].max() <= inside for at in borders)  # no click
+
+
+def test_a_recording_goes_on_to_whole_bars(installed: None, song: Path) -> None:
+    assert mend("continue", song, "--bars", 1) == 0
+    before, after = (soundfile.read(path, dtype="int32")[0] for path in (song, song.parent / "out" / "take_1.wav"))
+    assert len(after) == 8 * 44_100  # three bars are begun, and one more
+    kept = round((5 - FADE) * 44_100)
+    assert np.array_equal(after[:kept], before[:kept]) and after[len(before) :].any()
+    facts = json.loads((song.parent / "out" / "report.json").read_text())["report"]
+    assert facts["length"] == pytest.approx(8.0) and facts["engine"] == "spectrogram"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "sentence"),
+    [
+        ("inpaint", ("--parts", "bass"), "has no parts"),
+        ("inpaint", ("--from-bar", 5), "bar 5 of 3"),
+        ("continue", ("--bars", 20), "ask for 22 s"),
+        ("continue", ("--stems",), "has no parts"),
+    ],
+)
+def test_what_a_recording_cannot_be_asked_is_refused(
+    installed: None, song: Path, capsys: Any, command: str, words: tuple[Any, ...], sentence: str
+) -> None:
+    assert mend(command, song, *words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1 and not (song.parent / "out").exists()

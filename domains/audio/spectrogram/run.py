@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +19,10 @@ from domains.audio.controls.json_form import to_json
 from domains.audio.export import described, resampled, write_sound
 from domains.audio.loudness import CEILING, loudness, true_peak
 from domains.audio.score.ask import asked
-from domains.audio.score.operations import GenerateMusic
+from domains.audio.score.operations import GenerateMusic, Playing
 from domains.audio.score.takes import listened, scores_of
-from domains.audio.spectrogram.generate import generate
-from domains.audio.spectrogram.model import CONTROL_WEIGHTS, WEIGHTS, Spectrograms, shipped
+from domains.audio.spectrogram.generate import Kept, generate
+from domains.audio.spectrogram.model import CONTROL_WEIGHTS, WEIGHTS, shipped
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
@@ -29,8 +30,7 @@ from shared.front.option import LARGEST_SEED
 from shared.front.provenance import input_files, provenance, sha256
 
 ASKED, REPORT = "asked.json", "report.json"
-ENGINE: Final = "--engine spectrogram"
-# What belongs to notes: the option, whether it is set, and why a spectrogram has none of it.
+# What belongs to notes: the option and why a spectrogram has none of it.
 NOTES_ALONE: Final = (
     ("stems", "one sound comes out, no parts"),
     ("loop", "its end does not ring into its start"),
@@ -39,36 +39,93 @@ NOTES_ALONE: Final = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A take: heard (n,) at 22 050 Hz, what metrics listen to; wave (n,) or (n, channels) at the rate of its file."""
+
+    heard: NDArray[np.float32]
+    wave: NDArray[np.float32]
+
+
 def run(settings: GenerateMusic, report: Report, operation: Operation) -> Outcome:
     """Everything that `suite audio generate --engine spectrogram` does; the folder appears whole or not at all."""
     began = time.perf_counter()
     for name, why in NOTES_ALONE:
         if getattr(settings, name) not in (None, False):
-            raise UserError(f"{ENGINE} takes no --{name}: {why}", where=f"--{name}", remedy="use --engine score")
+            raise UserError(
+                f"the spectrogram engine takes no --{name}: {why}", where=f"--{name}", remedy="use --engine score"
+            )
     wanted = asked(settings)
-    controls = wanted.controls
-    model = shipped()
-    notes = list(wanted.notes)
+    controls, rate = wanted.controls, int(settings.rate)
+    notes = [*wanted.notes, described(RATE, rate)]
     if wanted.drums:
         notes.append("drum strokes are not followed by this engine; the beats are")
     if controls.key is not None and not (controls.given("melody") or controls.given("chords")):
         notes.append("a key alone is not followed by this engine; melody and chords are")
-    rate = int(settings.rate)
-    notes.append(described(RATE, rate))
-    takes, facts = _takes(model, settings, report, controls)
+    waves, facts = takes_of(settings, report, controls)
+    level = [np.float32(10 ** (min(0.0, CEILING - 0.01 - true_peak(wave)) / 20)) for wave in waves]
+    made = [Made(w := wave * gain, resampled(w, RATE, rate)) for wave, gain in zip(waves, level, strict=True)]
+    return finish(settings, report, operation, controls, made, {**facts, "notes": notes}, began=began)
+
+
+def takes_of(
+    settings: Playing, report: Report, controls: Controls, kept: Kept | None = None
+) -> tuple[list[NDArray[np.float32]], dict[str, Any]]:
+    """The waves at 22 050 Hz, one a take, and what they cost."""
+    start, moves = time.perf_counter(), settings.steps
+
+    def progress(done: int, total: int) -> None:
+        nonlocal moves
+        moves = total
+        report(done, total + settings.takes, "making the spectrogram" if done < total else "making the sound")
+
+    report(0, moves + settings.takes, "making the spectrogram")
+    takes = generate(
+        shipped(),
+        [controls] * settings.takes,
+        seeds=[(settings.seed + k) % (LARGEST_SEED + 1) for k in range(settings.takes)],
+        steps=settings.steps,
+        guidance=settings.guidance,
+        level_shift=1.0 if settings.strict else 0.0,
+        kept=kept,
+        progress=progress,
+    )
+    calls, seconds = takes[0].calls, time.perf_counter() - start
+    return [take.wave for take in takes], {
+        "calls": calls,
+        "seconds": {"model": round(seconds, 3)},
+        "seconds_per_call": round(seconds / max(calls, 1), 5),
+        "moves": moves,
+    }
+
+
+def finish(
+    settings: Playing,
+    report: Report,
+    operation: Operation,
+    controls: Controls,
+    made: Sequence[Made],
+    facts: Mapping[str, Any],
+    *,
+    began: float,
+) -> Outcome:
+    """Judge the takes and put everything into the folder."""
+    moves, facts = facts["moves"], {name: value for name, value in facts.items() if name != "moves"}
+    record: dict[str, Any] = provenance(
+        operation,
+        settings,
+        threads=torch.get_num_threads(),
+        batch=settings.takes,
+        checkpoint=WEIGHTS,
+        sources=input_files(settings),
+        packages=("soundfile", "soxr", "scipy", "librosa"),
+    )
+    record["control"] = {"name": CONTROL_WEIGHTS.name, "sha256": sha256(CONTROL_WEIGHTS)}
     with staged_folder(settings.out) as folder:
-        record = provenance(
-            operation,
-            settings,
-            threads=torch.get_num_threads(),
-            batch=settings.takes,
-            checkpoint=WEIGHTS,
-            sources=input_files(settings),
-            packages=("soundfile", "soxr", "scipy", "librosa"),
+        names, rows = _written(
+            folder, made, controls, record, settings, lambda k: report(moves + k, moves + len(made), "listening")
         )
-        record["control"] = {"name": CONTROL_WEIGHTS.name, "sha256": sha256(CONTROL_WEIGHTS)}
-        names, rows = _written(folder, takes, controls, record, settings, report)
-        facts = {**_about(controls, settings), **facts, "notes": notes, "takes": rows}
+        facts = {**_about(controls, settings), **facts, "takes": rows}
         facts["seconds"]["all"] = round(time.perf_counter() - began, 3)
         for name, body in ((ASKED, {"controls": to_json(controls)}), (REPORT, {"report": facts})):
             write_atomic(folder / name, json.dumps({**record, **body}, indent=1, allow_nan=False))
@@ -77,58 +134,27 @@ def run(settings: GenerateMusic, report: Report, operation: Operation) -> Outcom
     return Outcome(_sentence(facts), files, facts, view={"asked": controls})
 
 
-def _takes(
-    model: Spectrograms, settings: GenerateMusic, report: Report, controls: Controls
-) -> tuple[list[NDArray[np.float32]], dict[str, Any]]:
-    """The waves at 22 050 Hz, one a take, and what they cost."""
-    start = time.perf_counter()
-    stages = settings.steps + 1 + settings.takes
-
-    def progress(done: int, moves: int) -> None:
-        report(done, stages, "making the spectrogram" if done < moves else "making the sound")
-
-    report(0, stages, "making the spectrogram")
-    takes = generate(
-        model,
-        [controls] * settings.takes,
-        seeds=[(settings.seed + k) % (LARGEST_SEED + 1) for k in range(settings.takes)],
-        steps=settings.steps,
-        guidance=settings.guidance,
-        level_shift=1.0 if settings.strict else 0.0,
-        progress=progress,
-    )
-    calls, seconds = takes[0].calls, time.perf_counter() - start
-    return [take.wave for take in takes], {
-        "calls": calls,
-        "seconds": {"model": round(seconds, 3)},
-        "seconds_per_call": round(seconds / max(calls, 1), 5),
-    }
-
-
 def _written(
     folder: Path,
-    waves: Sequence[NDArray[np.float32]],
+    made: Sequence[Made],
     controls: Controls,
     record: Mapping[str, Any],
-    settings: GenerateMusic,
-    report: Report,
+    settings: Playing,
+    tell: Callable[[int], None],
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Sound and obtained controls of every take; (file names, rows of the report)."""
     rate, sounds, found, rows = int(settings.rate), [], [], []
-    for number, wave in enumerate(waves, start=1):
-        report(settings.steps + number, settings.steps + 1 + settings.takes, f"listening to take {number}")
+    for number, one in enumerate(made, start=1):
+        tell(number)
         seed = (settings.seed + number - 1) % (LARGEST_SEED + 1)
-        gain = min(0.0, CEILING - 0.01 - true_peak(wave)) if wave.any() else 0.0
-        wave = wave * np.float32(10 ** (gain / 20))
-        scores, said = listened(controls, wave) if settings.listen else (None, None)
-        ready = resampled(wave, RATE, rate)
+        scores, said = listened(controls, one.heard) if settings.listen else (None, None)
         name = f"take_{number}.{settings.format}"
         own = {**record, "take": {"number": number, "seed": seed}}
-        write_sound(folder / name, ready, rate, out_rate=rate, bits=settings.bits, sidecar=own)
+        write_sound(folder / name, one.wave, rate, out_rate=rate, bits=settings.bits, sidecar=own)
         sounds.append(name)
         found.append(f"take_{number}.obtained.json")
-        write_atomic(folder / found[-1], json.dumps(_obtained(wave, said), allow_nan=False))
-        lufs = loudness(ready, rate)
+        write_atomic(folder / found[-1], json.dumps(_obtained(one.heard, said), allow_nan=False))
+        lufs = loudness(one.wave, rate)
         rows.append(
             {
                 "take": number,
@@ -136,9 +162,8 @@ def _written(
                 "genre": controls.tags.genre,
                 "file": name,
                 "scores": {"notes": {}, "sound": None if scores is None else scores_of(scores)},
-                "peak_dbtp": round(float(true_peak(ready)), 4) if ready.any() else None,
+                "peak_dbtp": round(min(true_peak(one.wave), CEILING), 4) if one.wave.any() else None,
                 "lufs": None if lufs is None else round(float(lufs), 4),
-                "gain_db": round(float(gain), 4),
             }
         )
     return [*sounds, *found], rows
@@ -156,7 +181,7 @@ def _obtained(wave: NDArray[np.float32], said: Controls | None) -> dict[str, Any
     }
 
 
-def _about(controls: Controls, settings: GenerateMusic) -> dict[str, Any]:
+def _about(controls: Controls, settings: Playing) -> dict[str, Any]:
     grid = controls.grid
     metre = None if grid is None else grid.metres[0]
     return {

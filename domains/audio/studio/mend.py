@@ -75,7 +75,7 @@ def _mended(
     tags = Tags.read(settings.tags)[0]
     tags = Tags(tags.genre or controls.tags.genre, tags.mood or controls.tags.mood)
     key, notes = _key(settings, controls, tracks)
-    controls = _bound(settings, replace(controls, key=key, tags=tags), new)
+    controls = asked_in(settings, replace(controls, key=key, tags=tags), new)
     grid = controls.grid
     assert grid is not None
     genres = [
@@ -107,7 +107,7 @@ def _key(settings: Mending, controls: Controls, tracks: Sequence[Track]) -> tupl
     return found, [] if found is None else [f"the notes are nearest to {found.name}: what is new stays in it"]
 
 
-def _bound(settings: Mending, controls: Controls, new: tuple[float, float]) -> Controls:
+def asked_in(settings: Mending, controls: Controls, new: tuple[float, float]) -> Controls:
     """With what is asked for the new bars, in these alone."""
     if settings.controls is None:
         return controls

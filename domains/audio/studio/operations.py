@@ -23,12 +23,17 @@ def _folder() -> Any:
 class Mending(Playing):
     """What going on and mending share."""
 
-    music: str = option(REQUIRED, kind="file", suffixes=SCORES, help="A MIDI file, such as a take.")
+    music: str = option(REQUIRED, kind="file", suffixes=LOOPED, help="A MIDI file, such as a take, or a recording.")
     controls: str | None = option(
         None, kind="file", suffixes=(".json",), help="Controls that bind in the new bars; times count from the start."
     )
     tags: str = option("", kind="str", rule=known_words, help="Genre and mood of what is new; empty: of the file.")
     key: str = option(AUTO, choices=(AUTO, *KEYS), help="Key of what is new; auto: that of the file or of its notes.")
+
+    @property
+    def sounds(self) -> bool:
+        """Whether the music is a recording."""
+        return not self.music.lower().endswith(SCORES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +112,22 @@ class EvaluateMusic(Settings):
 
 
 def continue_music(settings: ContinueMusic, report: Report) -> Outcome:
-    """The work of `suite audio continue`."""
+    """The work of `suite audio continue`: notes go on by the score engine, recordings by the spectrogram engine."""
+    if settings.sounds:
+        from domains.audio.spectrogram.mend import go_on as sound_goes_on
+
+        return sound_goes_on(settings, report, CONTINUE)
     from domains.audio.studio.mend import go_on
 
     return go_on(settings, report, CONTINUE)
 
 
 def inpaint_music(settings: InpaintMusic, report: Report) -> Outcome:
-    """The work of `suite audio inpaint`."""
+    """The work of `suite audio inpaint`, by the same engines."""
+    if settings.sounds:
+        from domains.audio.spectrogram.mend import inpaint as inpaint_sound
+
+        return inpaint_sound(settings, report, INPAINT)
     from domains.audio.studio.mend import inpaint
 
     return inpaint(settings, report, INPAINT)
