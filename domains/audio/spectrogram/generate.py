@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.frames import RATE, Curves, count, frame_times, inside, rasterise
 from domains.audio.controls.spans import Span
+from domains.audio.extract.spectra import WINDOW
 from domains.audio.spectrogram.control import hints
 from domains.audio.spectrogram.level import LevelPull, LevelShift
 from domains.audio.spectrogram.mel import LOUDEST, griffin_lim, mel_levels
@@ -181,11 +182,12 @@ def _level(model: Spectrograms, curves: Sequence[Curves], total: int, shift: flo
 
 
 def _known(model: Spectrograms, kept: Kept, frames: int, total: int) -> KnownRegion:
-    """The kept frames at every noise level; a frame that looks beyond its span is not among them."""
+    """The kept frames at every noise level: those whose whole window lies in a span."""
     if kept.wave.ndim != 1 or not len(kept.wave) or not kept.spans:
         raise UserError("nothing of the recording is kept", where="kept", remedy="give a wave and spans")
     levels = mel_levels(torch.from_numpy(np.ascontiguousarray(kept.wave, dtype=np.float32)))[..., :total]
-    where = torch.from_numpy(inside(kept.spans, frame_times(frames)))
+    half, times = WINDOW / 2 / RATE, frame_times(frames)
+    where = torch.from_numpy(inside(kept.spans, times - half) & inside(kept.spans, times + half))
     where = where & (torch.arange(frames) < levels.shape[-1])
     if not bool(where.any()):
         raise UserError("no frame of the clip lies in the spans", where="kept", remedy="keep more of the recording")
