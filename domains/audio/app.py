@@ -9,7 +9,7 @@ import gradio as gr
 from domains.audio.cli import OPERATIONS
 from domains.audio.controls.examples import EXAMPLES
 from domains.audio.operations import METRES, SCORES, ExtractControls
-from domains.audio.page import handlers, results, tables, words
+from domains.audio.page import handlers, mending, results, tables, words
 from domains.audio.page.asking import chord, reshape
 from domains.audio.page.components import HERE, lanes, players
 from domains.audio.score.operations import GENERATE, GenerateMusic
@@ -49,7 +49,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
             gr.Markdown(words.EXPLAIN)
         parts.command, parts.sidecar = again(words.AGAIN)
         with above:
-            run_panel(
+            panel = run_panel(
                 GENERATE,
                 controls,
                 jobs,
@@ -60,6 +60,7 @@ def page(jobs: JobRunner) -> gr.Blocks:
                 files_in=below,
             )
         handlers.connect(blocks, parts, controls, jobs)
+        mending.connect(parts, controls, jobs, panel.files)
         for operation in OPERATIONS:
             endpoint(operation, jobs)
     return blocks
@@ -117,5 +118,6 @@ def _result(parts: handlers.Parts) -> None:
     gr.Markdown("### 3 · Result")
     gr.HTML(f'<p class="licence">{words.LICENCE}</p>', elem_id="licence")
     parts.takes = players("takes", results.nothing())
+    mending.lay_out(parts)
     parts.figures = gr.HTML("", elem_id="figures")
     parts.table = gr.HTML("", elem_id="table")

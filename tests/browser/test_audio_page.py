@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.examples import EXAMPLES
 from domains.audio.controls.json_form import from_json
-from domains.audio.controls.midi import to_midi
+from domains.audio.controls.midi import read_midi, to_midi
 from domains.audio.export import read_sidecar
 from domains.audio.preview import RATE, sound
 from domains.audio.score import run
@@ -302,6 +302,36 @@ def test_a_project_comes_back_and_a_take_gives_its_melody_or_a_neighbour(tab: Vi
     assert tab.foreign == [] and tab.errors == []
 
 
+def test_bars_of_a_take_are_written_anew_and_it_goes_on(tab: Visit, tmp_path: Path) -> None:
+    page = tab.page
+    open_part(page, "Change a take")
+    page.locator("#change").click()
+    expect(page.locator("#change-status [role=alert]")).to_contain_text("there is no take yet")
+    set_number(page, "takes", 1)
+    open_part(page, "More")
+    set_number(page, "steps", 2)
+    page.locator("#run").click()
+    expect(page.locator("#status .status-done")).to_be_visible(timeout=180_000)
+    before = read_midi(download(page, "take_1.mid", tmp_path))[1]
+    page.locator("#from-bar input").fill("3")
+    page.locator("#to-bar input").fill("2")
+    page.locator("#change").click()
+    expect(page.locator("#change-status [role=alert]")).to_contain_text("bar 2 lies before bar 3")
+    page.locator("#to-bar input").fill("3")
+    page.locator("#change").click()
+    expect(page.locator("#change-status .status-done")).to_contain_text("1 take of 4 bars", timeout=120_000)
+    open_part(page, "Export")
+    expect(page.locator("#command")).to_contain_text("suite audio inpaint")
+    after = read_midi(download(page, "take_1.mid", tmp_path))[1]
+    outside = [[n for t in tracks for n in t.notes if n.start < 3.99 or n.start > 5.99] for tracks in (before, after)]
+    assert sorted(outside[0]) == sorted(outside[1]) and outside[0]
+    page.locator("#change-what").get_by_text("Go on after the end").click()
+    page.locator("#more-bars input").fill("1")
+    page.locator("#change").click()
+    expect(page.locator("#change-status .status-done")).to_contain_text("1 take of 5 bars", timeout=120_000)
+    assert tab.foreign == [] and tab.errors == []
+
+
 def test_a_recording_and_a_midi_file_fill_the_lanes(tab: Visit, tmp_path: Path) -> None:
     page = tab.page
     hummed = Controls(length=4.0, melody=(EXAMPLES["jazz"]().melody or ())[:5])
@@ -318,6 +348,7 @@ def test_a_recording_and_a_midi_file_fill_the_lanes(tab: Visit, tmp_path: Path) 
     (tmp_path / "waltz.mid").write_bytes(to_midi(EXAMPLES["waltz"]()))
     page.locator("#midi input[type=file]").set_input_files(tmp_path / "waltz.mid")
     expect(page.locator("#read-status .status-done")).to_contain_text("in 3/4")
+    expect(page.locator("#option-key input")).to_have_value("A minor")
     assert [each.label for each in asked(page).chords or ()] == [
         each.label for each in EXAMPLES["waltz"]().chords or ()
     ]

@@ -60,6 +60,15 @@ class Parts:
     near: Any = None
     nearness: Any = None
     forget: Any = None
+    changed: Any = None
+    what: Any = None
+    from_bar: Any = None
+    to_bar: Any = None
+    more: Any = None
+    roles: Any = None
+    change: Any = None
+    halt: Any = None
+    changing: Any = None
     takes: Any = None
     figures: Any = None
     table: Any = None
@@ -74,7 +83,7 @@ class Parts:
     @property
     def results(self) -> list[Any]:
         """What shows the outcome of a run, in the order of `finished`."""
-        return [self.takes, self.figures, self.table, self.command, self.sidecar, self.near, *self.told]
+        return [self.takes, self.figures, self.table, self.command, self.sidecar, self.changed, self.near, *self.told]
 
 
 def connect(blocks: gr.Blocks, parts: Parts, controls: Panel, jobs: JobRunner) -> None:
@@ -91,13 +100,10 @@ def connect(blocks: gr.Blocks, parts: Parts, controls: Panel, jobs: JobRunner) -
         frame.input(_typed(name), [parts.lanes, parts.unit, frame], [parts.lanes, parts.typed], **PRIVATE)
     parts.hear.click(_hear(parts.heard), parts.lanes, [parts.heard, parts.checked], **PRIVATE)
     sound = [parts.recording, parts.voice, parts.bpm, parts.metre, parts.start, parts.seconds]
-    read = _read(jobs, _of_sound)
-    parts.read.click(read, sound, [parts.lanes, parts.taken], **{**PRIVATE, "concurrency_limit": None})
+    read, filling = _read(jobs, _of_sound), [parts.lanes, option["key"], parts.taken]
+    parts.read.click(read, sound, filling, **{**PRIVATE, "concurrency_limit": None})
     parts.midi.upload(
-        _read(jobs, lambda path: {"audio": path}),
-        parts.midi,
-        [parts.lanes, parts.taken],
-        **{**PRIVATE, "concurrency_limit": None},
+        _read(jobs, lambda path: {"audio": path}), parts.midi, filling, **{**PRIVATE, "concurrency_limit": None}
     )
     parts.project.upload(_open(controls), parts.project, [parts.opened, parts.lanes, *controls.components], **PRIVATE)
     parts.takes.select(_nearer, parts.near, [parts.near, *parts.told], **PRIVATE)
@@ -123,7 +129,7 @@ def _loaded(held: str | None, unit: str) -> list[Any]:
     try:
         controls = controls_of(held)
     except UserError as error:
-        return [_alert(error), *(gr.skip() for _ in tables.HEADERS)]
+        return [alert(error), *(gr.skip() for _ in tables.HEADERS)]
     return [f'<p role="status">{html.escape(described(controls))}</p>', *tables.rows_of(controls, unit).values()]
 
 
@@ -143,14 +149,18 @@ def _typed(name: str) -> Callable[..., list[Any]]:
             before = controls_of(held)
             made = tables.with_rows(before, name, rows, unit)
         except UserError as error:
-            return [gr.skip(), _alert(error)]
+            return [gr.skip(), alert(error)]
         return [gr.skip() if made == before else text(made), ""]
 
     return typed
 
 
-def _alert(error: UserError) -> str:
+def alert(error: UserError) -> str:
     return f'<p role="alert" class="status-error">Please check: {html.escape(str(error))}</p>'
+
+
+def done(sentence: str, word: str = "Done") -> str:
+    return f'<p role="status" class="status-done">{word}: {html.escape(sentence)}</p>'
 
 
 def _hear(player: Any) -> Callable[..., list[Any]]:
@@ -163,7 +173,7 @@ def _hear(player: Any) -> Callable[..., list[Any]]:
         try:
             controls = controls_of(held)
         except UserError as error:
-            return [results.nothing(""), _alert(error)]
+            return [results.nothing(""), alert(error)]
         with tempfile.TemporaryDirectory() as folder:
             file = write_sound(Path(folder) / "asked.wav", sound(controls), RATE, sidecar={"synthetic": True})
             return [results.asked_value(serving(player)(file)), gr.skip()]
@@ -197,17 +207,19 @@ def _read(jobs: JobRunner, asked: Callable[..., Mapping[str, Any]]) -> Callable[
         try:
             job = submit(EXTRACT, asked(*held), jobs, owner=str(request.session_hash))
             for now in job.follow():
-                yield [gr.skip(), show(now)]
+                yield [gr.skip(), gr.skip(), show(now)]
             outcome = job.outcome()
         except UserError as error:
-            yield [gr.skip(), _alert(UserError(error.what, where=Path(error.where).name, remedy=error.remedy))]
+            sentence = alert(UserError(error.what, where=Path(error.where).name, remedy=error.remedy))
+            yield [gr.skip(), gr.skip(), sentence]
         except ValueError:
-            yield [gr.skip(), _alert(UserError("the tempo is no number", remedy="write it as 96, or nothing"))]
+            wrong = UserError("the tempo is no number", remedy="write it as 96, or nothing")
+            yield [gr.skip(), gr.skip(), alert(wrong)]
         except Cancelled:
-            yield [gr.skip(), '<p role="status" class="status-stopped">Stopped.</p>']
+            yield [gr.skip(), gr.skip(), '<p role="status" class="status-stopped">Stopped.</p>']
         else:
-            done = f'<p role="status" class="status-done">Read: {html.escape(outcome.sentence)}</p>'
-            yield [filled(outcome.view)[0], done]
+            lanes, _, key = filled(outcome.view)
+            yield [lanes, key, done(outcome.sentence, "Read")]
             discard(outcome)
 
     read.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
@@ -221,11 +233,13 @@ def _open(controls: Panel) -> Callable[..., list[Any]]:
         try:
             asked, settings = read_project(str(path))
         except UserError as error:
-            return [_alert(error), gr.skip(), *(gr.skip() for _ in controls.components)]
+            return [alert(error), gr.skip(), *(gr.skip() for _ in controls.components)]
         lanes, words, key = filled(asked)
         given = dict(settings or {}) | ({"tags": words, "key": key} if settings is None else {})
         if settings is not None and not given.get("tags"):
             given["tags"] = words
+        if settings is not None and given.get("key", "auto") == "auto":
+            given["key"] = key
         values = [
             given[control.option.name] if control.option.name in given else gr.skip() for control in controls.controls
         ]
@@ -254,6 +268,7 @@ def finished(parts: Parts) -> Callable[[Outcome], list[Any]]:
         sidecar = json.loads(files["report.json"].read_text("utf-8"))
         rows = outcome.report["takes"]
         midis = [parts.takes.move_resource_to_block_cache(files[row["midi"]]) for row in rows if "midi" in row]
+        sounds = [parts.takes.move_resource_to_block_cache(files[row["file"]]) for row in rows]
         shown = {name: value for name, value in sidecar.items() if name != "files"}
         return [
             results.takes_value(outcome, serving(parts.takes)),
@@ -261,7 +276,8 @@ def finished(parts: Parts) -> Callable[[Outcome], list[Any]]:
             results.table(outcome),
             sidecar["command"],
             json.dumps(shown, indent=1),
-            *_forget({"midis": midis}),
+            gr.update(choices=[(f"Take {row['take']}", k) for k, row in enumerate(rows)], value=0),
+            *_forget({"midis": midis, "musics": midis or sounds}),
         ]
 
     return draw
@@ -274,7 +290,7 @@ def _nearer(event: gr.EventData, near: Mapping[str, Any] | None) -> list[Any]:
     if not isinstance(number, int) or not 0 <= number < len(midis):
         return [gr.skip(), gr.skip(), gr.skip()]
     said = f'<p role="status">The next run stays near to take {number + 1}; see Change.</p>'
-    return [{"midis": midis, "chosen": midis[number]}, said, gr.update(visible=True)]
+    return [{**(near or {}), "chosen": midis[number]}, said, gr.update(visible=True)]
 
 
 def _forget(near: Mapping[str, Any] | None) -> list[Any]:

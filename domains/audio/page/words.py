@@ -25,7 +25,8 @@ notes are struck.
 **Tempo.** *BPM* with *notes follow* stretches everything; ÷2 and ×2 mend a tempo that was heard as its double or half,
 the notes stay where they are. Taps set the tempo. A metre and a number of bars give the exact length.
 
-**More like this** keeps a run near to one take: change 0 repeats it, 1 is another piece.
+**More like this** keeps a run near to one take: change 0 repeats it, 1 is another piece. **Change a take** writes some
+of its bars or parts anew, or lets it go on; every other note stays. The new takes stand in place of the old.
 
 **Equal loudness** plays all takes at one loudness (ITU-R BS.1770), by lowering the louder ones; files stay as they are.
 
@@ -39,6 +40,5 @@ the settings inside. Drop `asked.json` under *Open a project* to have everything
 """
 
 OPEN: Final = """
-`asked.json` or `report.json` of a run brings back lanes and settings; controls written by `suite audio extract` fill
-the lanes.
+`asked.json` of a run brings back lanes and settings; controls written by `suite audio extract` fill the lanes.
 """
