@@ -22,7 +22,6 @@ from domains.audio.controls.frames import RATE
 from domains.audio.recording import OFF_CENTRE, Measures
 from shared.errors import UserError
 
-SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".au", ".w64")
 RATES: Final = (8_000, 192_000)  # Hz
 CHANNELS: Final = 8
 SHORTEST: Final = 0.1  # seconds
@@ -41,6 +40,8 @@ class Recording:
     wave        (n,) float32, one channel, centred on 0; within +-1 unless the file goes beyond
     rate        Hz of the wave
     notes       what was done to it and what is odd about it, a few words each
+    odd         of these, what is true of the file itself, whatever was made of it
+    part        seconds of the file at which the wave begins, and that the file has
     source_rate, channels, bandwidth   of the file; bandwidth in Hz is what it holds, whatever its rate promises
     path, sha256                       the file it came from, and the hash of its bytes
     """
@@ -53,6 +54,8 @@ class Recording:
     bandwidth: float
     path: Path
     sha256: str
+    odd: tuple[str, ...] = ()
+    part: tuple[float, float] = (0.0, 0.0)
 
     @property
     def seconds(self) -> float:
@@ -75,7 +78,7 @@ def read_recording(
     """
     path = Path(path)
     digest = _hash(path)
-    first, total, source_rate, channels = _plan(path, start, seconds)
+    first, total, frames, source_rate, channels = _plan(path, start, seconds)
     measures = Measures(source_rate, channels)
     mixed = _decode(path, first, total, rate, measures, None, tell)
     where = path.name
@@ -85,10 +88,13 @@ def read_recording(
         )
     if measures.silent:
         raise UserError("is silent", where=where, remedy="give a recording in which something sounds")
-    notes = _notes(measures, first, total, rate)
+    odd = _odd(measures, total, rate)
     promised, held = _lengths(path)
     if held < promised:
-        notes.append(f"it is cut short: its header promises {promised:.2f} s, the file holds {held:.2f} s")
+        odd.append(f"it is cut short: its header promises {promised:.2f} s, the file holds {held:.2f} s")
+    if total < frames:
+        odd.append(f"{total / source_rate:.1f} of {frames / source_rate:.1f} s, from {first / source_rate:.1f} s")
+    notes = [*_done(measures, rate), *odd]
     if measures.opposed:
         loudest = int(measures.level[:-1].argmax())
         mixed = _decode(path, first, total, rate, None, loudest, tell)
@@ -99,7 +105,28 @@ def read_recording(
     if abs(offset) > OFF_CENTRE:
         notes.append(f"it was off centre by {offset:+.3f}, which was taken out")
         mixed -= np.float32(offset)
-    return Recording(mixed, rate, tuple(notes), source_rate, channels, measures.bandwidth, path, digest)
+    return Recording(
+        mixed,
+        rate,
+        tuple(notes),
+        source_rate,
+        channels,
+        measures.bandwidth,
+        path,
+        digest,
+        tuple(odd),
+        (first / source_rate, frames / source_rate),
+    )
+
+
+def read_channels(path: str | Path, *, rate: int, start: float, seconds: float) -> NDArray[np.float32]:
+    """(n, channels) all channels of a part of a recording, or of what there is of it, at `rate`, block by block.
+
+    Raises UserError that names the file.
+    """
+    path = Path(path)
+    first, total, _, _, channels = _plan(path, start, seconds)
+    return _decode(path, first, total, rate, None, range(channels), lambda done, of: None)
 
 
 # ---------------------------------------------------------------------------------------------------------- one file
@@ -127,8 +154,8 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _plan(path: Path, start: float, seconds: float | None) -> tuple[int, int, int, int]:
-    """First sample and number of samples to read, rate and channels of a file that can be read."""
+def _plan(path: Path, start: float, seconds: float | None) -> tuple[int, int, int, int, int]:
+    """First sample and number of samples to read, number of all, rate and channels of a file that can be read."""
     where = path.name
     with _opened(path) as file:
         rate, channels, frames = int(file.samplerate), int(file.channels), int(file.frames)
@@ -150,7 +177,7 @@ def _plan(path: Path, start: float, seconds: float | None) -> tuple[int, int, in
         raise UserError(
             f"lasts {total / rate / 60:.1f} minutes", where=where, remedy="choose a part of at most 30 minutes"
         )
-    return first, total, rate, channels
+    return first, total, frames, rate, channels
 
 
 def _lengths(path: Path) -> tuple[float, float]:
@@ -188,17 +215,19 @@ def _decode(
     total: int,
     rate: int,
     measures: Measures | None,
-    channel: int | None,
+    channel: int | range | None,
     tell: Callable[[int, int], None],
 ) -> NDArray[np.float32]:
-    """(n,) one channel, or the mean of all, at `rate`; the blocks go through `measures` on the way."""
+    """(n,) one channel, or the mean of all, at `rate`, or (n, channels) of a range of them; the blocks go through
+    `measures` on the way."""
     import soundfile
     import soxr
 
     with _opened(path) as file:
         wanted = round(total * rate / file.samplerate)
-        wave = np.zeros(wanted, dtype=np.float32)
-        stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
+        width = len(channel) if isinstance(channel, range) else 1
+        wave = np.zeros((wanted, width) if isinstance(channel, range) else wanted, dtype=np.float32)
+        stream = soxr.ResampleStream(file.samplerate, rate, width, dtype="float32", quality="HQ")
         written, read = 0, 0
         try:
             for block in _blocks(file, first, total):
@@ -212,8 +241,10 @@ def _decode(
                 read += len(block)
                 if measures is not None:
                     measures.add(block)
-                mono = block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
-                piece = stream.resample_chunk(mono, last=read == total)[: wanted - written]
+                taken = block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
+                if rate != file.samplerate:
+                    taken = stream.resample_chunk(taken, last=read == total)
+                piece = taken[: wanted - written]
                 wave[written : written + len(piece)] = piece
                 written += len(piece)
                 tell(read, total)
@@ -240,17 +271,22 @@ def _blocks(file: Any, first: int, total: int) -> Iterator[NDArray[np.float32]]:
         yield block
 
 
-def _notes(measures: Measures, first: int, total: int, rate: int) -> list[str]:
+def _done(measures: Measures, rate: int) -> list[str]:
+    """What becomes of a recording on the way to one channel at `rate`; of its channels first."""
     source = measures.rate
-    mixed = "one channel" if measures.channels == 1 else f"{measures.channels} channels, their mean was taken"
-    notes = [mixed]
+    notes = ["one channel" if measures.channels == 1 else f"{measures.channels} channels, their mean was taken"]
     if source != rate:
         notes.append(f"{source / 1000:g} kHz resampled to {rate / 1000:g} kHz")
-    holds = measures.bandwidth
-    if holds < 0.45 * min(source, rate):
-        notes.append(f"it holds sound up to {holds / 1000:.1f} kHz only, less than its rate promises")
-    elif holds > rate / 2:
+    if measures.bandwidth > rate / 2:
         notes.append(f"what lies above {rate / 2000:g} kHz is not used")
+    return notes
+
+
+def _odd(measures: Measures, total: int, rate: int) -> list[str]:
+    """What is odd about a recording itself."""
+    notes = []
+    if measures.bandwidth < 0.45 * min(measures.rate, rate):
+        notes.append(f"it holds sound up to {measures.bandwidth / 1000:.1f} kHz only, less than its rate promises")
     if measures.peak > 1.001:
         notes.append(f"it goes {20 * np.log10(measures.peak):.1f} dB above full scale")
     if measures.clipped:

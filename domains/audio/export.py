@@ -7,7 +7,9 @@ A file carries what made it: the sidecar as JSON in its comment, and SYNTHETIC i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,11 +35,13 @@ def write_sound(
     out_rate: int = 44_100,
     bits: str = "16",
     sidecar: Mapping[str, Any] | None = None,
+    wrap: bool = False,
 ) -> Path:
     """Write (n,) or (n, channels) samples as WAV or FLAC, by the ending of the path, whole or not at all.
 
     rate       Hz of the wave;  out_rate  Hz of the file: 22050, 44100 or 48000
     bits       "16" (with triangular dither, the same every time), "24" or "32f" (WAV alone)
+    wrap       the wave is a loop, whose start follows its end
     The true peak is held at -1 dBTP. The file has round(n * out_rate / rate) samples.
     """
     path = Path(path)
@@ -51,7 +55,7 @@ def write_sound(
         raise UserError(
             f"a sample rate of {out_rate} Hz", where=where, remedy=f"choose one of {', '.join(map(str, RATES))}"
         )
-    ready: NDArray = limited(resampled(_checked(wave, where), rate, out_rate), out_rate)
+    ready: NDArray = limited(resampled(_checked(wave, where), rate, out_rate), out_rate, wrap=wrap)
     if bits == "16":
         ready = _dithered(ready)
 
@@ -67,6 +71,19 @@ def write_sound(
                 file.software = DISTRIBUTION
                 file.comment = json.dumps(sidecar, allow_nan=False)
             file.write(ready)
+
+    return write_atomic(path, write)
+
+
+def packed(path: Path, files: Sequence[Path]) -> Path:
+    """One ZIP of files by their names, stored as they are: sound does not shrink. Same files, same bytes."""
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(files):
+                entry = zipfile.ZipInfo(file.name)  # of 1980, whenever it is made
+                with file.open("rb") as sound, archive.open(entry, "w", force_zip64=True) as place:
+                    shutil.copyfileobj(sound, place)
 
     return write_atomic(path, write)
 

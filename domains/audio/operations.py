@@ -9,11 +9,10 @@ from domains.audio.compose.operations import COMPOSE
 from domains.audio.controls.spans import KINDS
 from domains.audio.score.operations import GENERATE
 from domains.audio.studio.operations import STUDIO
+from domains.audio.suffixes import SCORES, SOUNDS
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
 
-SOUNDS: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".au", ".w64")
-SCORES: Final = (".mid", ".midi")
 CONTROL_EXAMPLES: Final = ("theme", "curve", "beat", "jazz", "waltz")  # names of controls/examples.py
 METRES: Final = ("auto", "2/4", "3/4", "4/4", "5/4", "6/8", "7/8", "9/8", "12/8")
 

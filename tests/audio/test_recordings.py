@@ -79,6 +79,24 @@ def test_a_part_of_a_recording_is_that_part(tmp_path) -> None:
     assert "begins at 3 s" in refusal(path, start=3.0)
 
 
+def test_a_part_says_what_it_is_a_part_of(tmp_path) -> None:
+    path = saved(tmp_path / "long.wav", sine(440, 4.0, 0.5), subtype="FLOAT")
+    assert "1.5 of 4.0 s, from 2.0 s" in read_recording(path, start=2.0, seconds=1.5).notes
+    assert not any("from" in note for note in read_recording(path).notes)
+
+
+def test_all_channels_of_a_part_are_resampled_block_by_block(tmp_path, monkeypatch) -> None:
+    wave = np.stack([sine(440, 2.0, 0.5, 96000), sine(660, 2.0, 0.2, 96000)], 1)
+    path = saved(tmp_path / "wide.wav", wave, 96000, subtype="FLOAT")
+    monkeypatch.setattr(data, "BLOCK", 4096)
+    part = data.read_channels(path, rate=48000, start=0.5, seconds=1.0)
+    assert part.shape == (48000, 2)
+    wanted = np.stack([sine(440, 2.0, 0.5, 48000), sine(660, 2.0, 0.2, 48000)], 1)[24000:72000]
+    assert np.abs(part - wanted)[500:-500].max() < 1e-3
+    same = data.read_channels(path, rate=96000, start=0.5, seconds=9.0)
+    assert np.array_equal(same, soundfile.read(path, dtype="float32", start=48000)[0])
+
+
 ODD = {
     "clipped": (np.clip(3 * sine(220, 1.0), -0.99, 0.99), "it is clipped: "),
     "off centre": (0.2 + sine(220, 1.0, 0.3), "it was off centre by +0.200"),

@@ -97,6 +97,27 @@ def test_loudness_is_what_the_standard_says(channels: int, level: float, expecte
     assert loudness(wave, rate) == pytest.approx(expected, abs=0.1)
 
 
+def test_more_than_five_channels_are_measured_without_the_low_one_and_with_what_is_behind_at_the_sides() -> None:
+    tone, rate = sine(997.0, 2.0, 0.1, 48000), 48000
+    alone = [loudness(np.eye(5)[k] * tone[:, None], rate) for k in range(5)]  # left, right, centre, two at the sides
+    for channels, places in ((6, (0, 1, 2, 4, 5)), (7, (0, 1, 2, 5, 6)), (8, (0, 1, 2, 6, 7))):
+        found = [loudness(np.eye(channels)[k] * tone[:, None], rate) for k in range(channels)]
+        assert found[3] is None  # low frequency effects
+        assert [found[k] for k in places] == pytest.approx(alone)
+    for channels, behind in ((7, (4,)), (8, (4, 5))):
+        for k in behind:
+            assert loudness(np.eye(channels)[k] * tone[:, None], rate) == pytest.approx(alone[4], abs=1e-6)
+
+
+def test_a_limiter_that_wraps_knows_no_seam() -> None:
+    wave = sine(440, 1.0, 0.5)
+    wave[:200] *= 4
+    ring = limited(wave, 22050, wrap=True)
+    assert true_peak(ring, wrap=True) <= -1.0 + 1e-4
+    np.testing.assert_allclose(limited(np.roll(wave, 7000), 22050, wrap=True), np.roll(ring, 7000), atol=1e-6)
+    assert np.abs(ring[-100:] / wave[-100:]).max() < 0.9  # the peak behind the seam is prepared before it
+
+
 def test_the_gate_leaves_silence_out_and_short_or_silent_waves_have_no_loudness() -> None:
     tone = sine(997.0, 5.0, 0.1, 48000)
     assert loudness(np.concatenate([tone, np.zeros(5 * 48000)]), 48000) == pytest.approx(loudness(tone, 48000), abs=0.3)

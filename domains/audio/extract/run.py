@@ -13,7 +13,8 @@ from domains.audio.controls.json_form import to_json
 from domains.audio.controls.midi import read_midi, to_midi
 from domains.audio.controls.notes import Track
 from domains.audio.controls.spans import KINDS
-from domains.audio.operations import SCORES, ExtractControls
+from domains.audio.operations import ExtractControls
+from domains.audio.suffixes import SCORES
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, untaken, write_atomic
 from shared.front.operation import Operation, Outcome, Report
