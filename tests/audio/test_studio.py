@@ -14,7 +14,9 @@ from domains.audio.controls.controls import Controls
 from domains.audio.controls.json_form import text
 from domains.audio.controls.midi import to_midi
 from domains.audio.controls.notes import Key, Note, Track
-from domains.audio.loudness import true_peak
+from domains.audio.loudness import loudness, true_peak
+from domains.audio.studio.operations import ContinueMusic, EvaluateMusic, InpaintMusic, LoopMusic
+from domains.audio.suffixes import SCORES, SOUNDS
 from shared.front.command import invoke
 
 GRID = BeatGrid.steady(140)
@@ -32,6 +34,8 @@ def folder(tmp_path_factory):
     (place / "song.mid").write_bytes(to_midi(Controls(length=GRID.bars_last(2), grid=GRID), tracks))
     (place / "empty.mid").write_bytes(to_midi(Controls(length=2.0, grid=GRID)))
     controls = Controls(length=GRID.bars_last(2), grid=GRID, melody=TUNE, key=Key(0, "major"))
+    (place / "hum.mid").write_bytes(to_midi(controls))
+    (place / "both.mid").write_bytes(to_midi(controls, tracks[:1]))
     (place / "c.json").write_text(text(controls))
     rate = 44_100
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8 * rate) / rate)
@@ -98,11 +102,97 @@ def test_music_is_scored_against_controls_from_its_notes_and_from_its_sound(fold
     assert sound["read_from"] == "sound" and sound["scores"]["melody"] > 0.7 and sound["scores"]["beat_f1"] is not None
 
 
+def test_a_melody_that_is_asked_for_is_played_looped_and_scored(folder, tmp_path, capsys) -> None:
+    assert suite("render", folder / "hum.mid", "--stems", "--out", tmp_path / "a") == 0
+    assert suite("loop", folder / "hum.mid", "--out", tmp_path / "b") == 0
+    assert (tmp_path / "a" / "mix.melody.wav").is_file() and soundfile.read(tmp_path / "b" / "loop.wav")[0].any()
+    capsys.readouterr()
+    assert suite("evaluate", folder / "hum.mid", "--controls", folder / "c.json", "--out", tmp_path / "c") == 0
+    assert "melody 100%" in capsys.readouterr().out
+    assert suite("render", folder / "both.mid", "--stems", "--out", tmp_path / "d") == 0
+    assert [path.name for path in (tmp_path / "d").glob("mix.*.wav")] == ["mix.Lead_1.wav"]  # not twice
+
+
+def test_every_recording_that_is_read_is_looped_and_scored(folder, tmp_path) -> None:
+    for settings in (ContinueMusic, InpaintMusic, LoopMusic, EvaluateMusic):
+        music = next(each for each in settings.options() if each.name == "music")
+        assert music.suffixes == (*SOUNDS, *SCORES)
+    wave, rate = soundfile.read(folder / "tone.wav")
+    soundfile.write(tmp_path / "tone.caf", wave, rate)
+    assert suite("loop", tmp_path / "tone.caf", "--bpm", 120, "--bars", 1, "--out", tmp_path / "a") == 0
+
+
+def test_a_loop_of_many_channels_keeps_them_reads_its_part_alone_and_says_what_was_done(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    rate, got = 96_000, 0
+    tone = np.clip(2 * np.sin(2 * np.pi * 440 * np.arange(20 * rate) / rate), -0.7, 0.7)
+    soundfile.write(tmp_path / "surround.wav", np.stack([tone] * 6, 1), rate, subtype="PCM_24")
+    whole = soundfile.SoundFile.read
+
+    def read(self, *how, **more):
+        nonlocal got
+        block = whole(self, *how, **more)
+        got += len(block)
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    assert suite("loop", tmp_path / "surround.wav", "--bpm", 120, "--bars", 1, "--out", tmp_path / "a") == 0
+    said, info = capsys.readouterr().out, soundfile.info(tmp_path / "a" / "loop.wav")
+    facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
+    assert (info.channels, info.samplerate, info.frames) == (6, 48_000, 96_000) and facts["lufs"] is not None
+    assert got < 2 * 7 * rate
+    for words in ("it is clipped", "96 kHz resampled to 48 kHz", "of 20.0 s, from 0.0 s", "5 of the 6 channels"):
+        assert words in said and any(words in note for note in facts["notes"]), words
+
+
+def test_what_is_odd_about_a_scored_recording_is_said(folder, tmp_path, capsys) -> None:
+    wave, rate = soundfile.read(folder / "tone.wav")
+    soundfile.write(tmp_path / "loud.wav", np.clip(3 * wave[: 3 * rate], -0.9, 0.9), rate)
+    words = ("--controls", folder / "c.json", "--out", tmp_path / "a")
+    assert suite("evaluate", tmp_path / "loud.wav", *words) == 0
+    assert "it is clipped" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
+    assert any("it is clipped" in note for note in facts["notes"])
+
+
+def test_music_behind_a_loop_is_no_ringing_and_blends_into_its_start(folder, tmp_path, capsys) -> None:
+    wave, rate = soundfile.read(folder / "tone.wav", dtype="float32")
+    soundfile.write(tmp_path / "short.wav", wave[: round(2.537 * rate)], rate, subtype="FLOAT")
+    words = ("--bpm", 123.4, "--bits", "32f")
+    assert suite("loop", tmp_path / "short.wav", *words, "--out", tmp_path / "a") == 0
+    assert "10 ms are blended at the seam" in capsys.readouterr().out
+    loop = soundfile.read(tmp_path / "a" / "loop.wav", dtype="float32")[0]
+    assert np.array_equal(loop[round(0.011 * rate) :], wave[round(0.011 * rate) : len(loop)])
+    steps = np.abs(np.diff(np.concatenate([loop[:, 0], loop[:, 0]])))
+    assert steps.max() < 1.05 * 0.5 * 2 * np.pi * 440 / rate
+    # a note that is struck softly behind the end is music, too
+    quiet = wave[: round(3 * rate)].copy()
+    quiet[2 * rate :] *= (0.02 * np.exp(-9 * np.arange(rate) / rate))[:, None]
+    quiet[round(2.6 * rate) :] = 0.05 * wave[: len(quiet) - round(2.6 * rate)]
+    soundfile.write(tmp_path / "soft.wav", quiet, rate, subtype="FLOAT")
+    assert suite("loop", tmp_path / "soft.wav", "--bpm", 120, "--out", tmp_path / "b") == 0
+    assert "blended" in capsys.readouterr().out
+
+
+def test_the_report_of_a_loop_measures_what_is_written(tmp_path) -> None:
+    rate = 44_100
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+    wave[: rate // 50] *= 3  # louder than a file may be, at the seam
+    soundfile.write(tmp_path / "loud.wav", wave, rate, subtype="FLOAT")
+    words = ("--bpm", 120, "--bits", "32f", "--out", tmp_path / "a")
+    assert suite("loop", tmp_path / "loud.wav", *words) == 0
+    facts = json.loads((tmp_path / "a" / "report.json").read_text())["report"]
+    loop = soundfile.read(tmp_path / "a" / "loop.wav")[0]
+    assert facts["peak_dbtp"] == pytest.approx(true_peak(loop, wrap=True), abs=1e-3) and facts["peak_dbtp"] <= -0.999
+    assert facts["lufs"] == pytest.approx(loudness(loop, rate), abs=0.01)
+
+
 BAD = {
     "no notes": (("render", "empty.mid"), "has no notes"),
     "a tempo twice": (("loop", "song.mid", "--bpm", "99"), "has its own tempo"),
     "too few bars": (("loop", "struck.wav", "--bpm", "120", "--bars", "2"), "2 bars at 120 BPM last 4.00 s"),
-    "nothing left": (("loop", "struck.wav", "--bpm", "120", "--start", "60"), "give a longer recording"),
+    "nothing left": (("loop", "struck.wav", "--bpm", "120", "--start", "60"), "begin inside it"),
     "no controls": (("evaluate", "song.mid", "--controls", "song.mid"), "another ending"),
 }
 

@@ -162,6 +162,17 @@ def read_midi(path: str | Path) -> tuple[Controls, tuple[Track, ...]]:
     return from_midi(path.read_bytes(), path.name)
 
 
+def sounding(controls: Controls, tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """The tracks that play, first of them the melody that is asked for, where no track plays it already."""
+    if not controls.melody:
+        return tuple(tracks)
+    for track in tracks:
+        played = {(note.pitch, round(500 * note.start) + k) for note in track.notes for k in (-1, 0, 1)}  # within 2 ms
+        if all((note.pitch, round(500 * note.start)) in played for note in controls.melody):
+            return tuple(tracks)
+    return (Track(MELODY, controls.melody), *tracks)
+
+
 def from_midi(body: bytes, where: str = "MIDI") -> tuple[Controls, tuple[Track, ...]]:
     """The inverse of `to_midi`; of a foreign file, what can be read from it (see the module)."""
     file = _parsed(body, where)

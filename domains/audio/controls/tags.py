@@ -52,15 +52,15 @@ class Tags:
 
     @classmethod
     def read(cls, text: str) -> tuple[Tags, tuple[str, ...]]:
-        """The first genre and the first mood that a text names, and the words it did not understand."""
+        """The first genre and the first mood that a text names, and the words it did not understand or follow."""
         genre = mood = None
         unknown = []
         for said in re.findall(r"[a-z][a-z_-]*", text.lower().replace("hip hop", "hip_hop")):
             tag = _MEANT.get(said)
-            if tag is None:
-                unknown.append(said)
-            elif tag in GENRES:
-                genre = genre or tag
+            if tag in GENRES and genre in (None, tag):
+                genre = tag
+            elif tag in MOODS and mood in (None, tag):
+                mood = tag
             else:
-                mood = mood or tag
+                unknown.append(said)
         return cls(genre, mood), tuple(unknown)

@@ -14,6 +14,7 @@ from domains.audio.compose.genres import GENRES_TABLE
 from domains.audio.compose.moods import MOODS_TABLE
 from domains.audio.compose.performance import SENDS
 from domains.audio.compose.score import MAJOR_LIKE, ROLES, STEP, Notes
+from domains.audio.controls.beats import BeatGrid
 from domains.audio.controls.midi import MELODIC
 from domains.audio.controls.notes import Key, Note, Track
 from domains.audio.score import roll
@@ -21,6 +22,8 @@ from domains.audio.score.plan import Plan, straightened
 from domains.audio.synth.render import Part
 
 NEAR: Final = 1.15  # a tempo this much beyond a genre's own still suits it
+SHARES: Final = np.arange(52, 76) / 100  # where a swung off-beat eighth may fall
+CLEARLY: Final = 0.02  # of a sixteenth by which another swing must be nearer to the notes than none
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,17 @@ def key_for(seed: int, mood: str | None) -> Key:
 def swing_of(genre: str | None) -> tuple[float, float]:
     """(share, unit in quarter notes) with which a genre is played."""
     return (0.5, 1.0) if genre is None else GENRES_TABLE[genre].swing
+
+
+def heard_swing(tracks: Sequence[Track], grid: BeatGrid, genre: str | None) -> tuple[float, float]:
+    """(share, unit) with which tracks are played: the genre's own, none, or another, whichever is nearest to them."""
+    starts = np.array([grid.quarter_at(note.start) for track in tracks for note in track.notes])
+    ways = [swing_of(genre), (0.5, 1.0), *((float(share), 1.0) for share in SHARES)]
+    if not len(starts):
+        return ways[0]
+    places = [straightened(starts, way) / STEP for way in ways]
+    off = np.array([float(np.abs(place - np.rint(place)).mean()) for place in places])
+    return ways[int(np.argmin(off + np.array([0.0, CLEARLY / 10, *[CLEARLY] * len(SHARES)])))]
 
 
 def band_of(genre: str, mood: str | None, seed: int) -> Band:
@@ -118,13 +132,19 @@ def _height(track: Track) -> float:
     return sum(note.pitch for note in track.notes) / len(track.notes)
 
 
-def roll_of(tracks: Sequence[Track], plan: Plan) -> NDArray:
-    """The tracks as a roll (CHANNELS, steps) on the grid of a plan, with its swing taken out."""
+def roll_of(
+    tracks: Sequence[Track], plan: Plan, *, grid: BeatGrid | None = None, swing: tuple[float, float] | None = None
+) -> NDArray:
+    """The tracks as a roll (CHANNELS, steps) of a plan, by the sixteenths of the grid and swing they have.
+
+    grid, swing   None: those of the plan
+    """
+    grid, swing = grid or plan.grid, swing or plan.swing
     rows = []
     for number, (_, parts) in enumerate(roles_of(tracks).items()):
         for note in (note for part in parts for note in part.notes):
-            edges = np.array([plan.grid.quarter_at(note.start), plan.grid.quarter_at(note.end)])
-            on, off = np.rint(straightened(edges, plan.swing) / STEP) - plan.first
+            edges = np.array([grid.quarter_at(note.start), grid.quarter_at(note.end)])
+            on, off = np.rint(straightened(edges, swing) / STEP) - plan.first
             rows.append((on * STEP, max(off - on, 1) * STEP, note.pitch, note.velocity, number))
     return roll.encode(Notes.of(rows), 0, plan.steps)
 

@@ -19,9 +19,9 @@ from domains.audio.controls.notes import Key, Note, Track, skyline
 from domains.audio.controls.spans import KINDS, Spans
 from domains.audio.controls.tags import Tags
 from domains.audio.score import arrange
-from domains.audio.score.operations import AUTO, MOST_BARS, GenerateMusic
+from domains.audio.score.operations import AUTO, MOST_BARS, GenerateMusic, Playing, not_understood
 from shared.errors import UserError
-from shared.front.option import EXAMPLE
+from shared.front.option import EXAMPLE, LARGEST_SEED
 
 PLAIN_TEMPO: Final = 110.0  # felt beats a minute where neither genre nor anybody says one
 BARS: Final = 4
@@ -30,17 +30,30 @@ TEMPI: Final = (60.0, 190.0)  # felt beats a minute that are laid under music wi
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Controls, with a grid for notes; drum strokes that are asked for; what was decided on the way, in sentences."""
+    """Controls, with a grid for notes; drum strokes that are asked for; what was decided on the way, in sentences.
+
+    keys   one a take, where nobody asks for one; the controls have the first of them
+    """
 
     controls: Controls
     drums: tuple[Note, ...] = ()
     notes: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
+
+
+def seeds(settings: Playing) -> tuple[int, ...]:
+    """One a take."""
+    return tuple((settings.seed + k) % (LARGEST_SEED + 1) for k in range(settings.takes))
 
 
 def asked(settings: GenerateMusic) -> Asked:
     """What a run is asked; raises UserError for files and numbers that do not fit one another."""
-    controls, drums = _from_file(settings)
-    notes: list[str] = []
+    return asked_of(settings, *from_file(settings))
+
+
+def asked_of(settings: GenerateMusic, controls: Controls | None, drums: tuple[Note, ...] = ()) -> Asked:
+    """What a run is asked by controls and drum strokes of a file, if any, and by what was typed."""
+    notes = not_understood(settings.tags)
     tags = _tags(settings.tags, controls.tags if controls else Tags())
     on_paper = settings.engine == "score"
     if controls is None:
@@ -61,10 +74,12 @@ def asked(settings: GenerateMusic) -> Asked:
             controls = controls.at_tempo(settings.bpm)
             factor = controls.length / before
             drums = tuple(replace(each, start=each.start * factor, end=each.end * factor) for each in drums)
+    keys: tuple[Key, ...] = ()
     key = controls.key if settings.key == AUTO else Key.named(settings.key)
     if key is None and controls.melody is None and controls.chords is None and on_paper:
-        key = arrange.key_for(settings.seed, tags.mood)
-        notes.append(f"no key is asked, so all takes are in {key.name}")
+        keys = tuple(arrange.key_for(seed, tags.mood) for seed in seeds(settings))
+        key, names = keys[0], ", ".join(each.name for each in keys)
+        notes.append(f"no key is asked, drawn {'is' if len(keys) == 1 else 'are'} {names}")
     controls = replace(controls, tags=tags, key=key)
     if settings.loop:
         controls, first, said = _whole_bars(controls, settings.bars)
@@ -75,10 +90,10 @@ def asked(settings: GenerateMusic) -> Asked:
     elif settings.bars is not None:
         end = controls.grid.bars_last(settings.bars) + controls.grid.start  # type: ignore[union-attr]
         controls = resized(controls, end)
-    return Asked(controls, tuple(each for each in drums if each.start < controls.length), tuple(notes))
+    return Asked(controls, tuple(each for each in drums if each.start < controls.length), tuple(notes), keys)
 
 
-def _from_file(settings: GenerateMusic) -> tuple[Controls | None, tuple[Note, ...]]:
+def from_file(settings: GenerateMusic) -> tuple[Controls | None, tuple[Note, ...]]:
     """The controls of the file, those alone that are to bind, and its drum strokes."""
     wanted = settings.only or (*KINDS, "drums")
     drums: tuple[Note, ...] = ()

@@ -178,7 +178,7 @@ class Ground:
     """What a run does not start from scratch.
 
     written (B, CHANNELS, sixteenths) a roll, of which what is in `where` (lanes, sixteenths) bool is kept exactly
-    silent  (CHANNELS, sixteenths) bool: no note may be there
+    silent  (CHANNELS, sixteenths), or that for every row, bool: no note may be there
     start   a roll to stay near to: noised up to `change` of the way, 0 to 1, and taken from there; None: from noise
     """
 
@@ -213,7 +213,7 @@ def rolls(
 
     asked    (B, CHANNELS of wishes, sixteenths) from `wishes.joined`
     tempo    (quarter notes a minute, swing) a row;  genre, mood   words of controls/tags.py, None for any
-    key      (24,) of `key_vector` for all rows, None for any
+    key      (24,) of `key_vector` for all rows, or (B, 24); None for any
     guidance of genre and mood, 1 is plain;  progress   called with (calls done, calls); may raise to cancel
     Raises UserError for rows that do not fit one another.
     """
@@ -230,15 +230,16 @@ def rolls(
         "key": torch.full((rows, 24), torch.nan) if key is None else torch.from_numpy(key).expand(rows, 24),
         "written": torch.zeros(rows, len(roll.LANES), asked.shape[-1]),
     }
+    shape = (rows, roll.CHANNELS, asked.shape[-1])
     grid, noise = ground.grid(steps), PerSample(tuple(seeds))
     guidances: list[Guidance] = [ClassifierFree(guidance, GUIDED)]
     if ground.silent is not None and ground.silent.any():
-        guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy())[None]))
+        guidances.append(KnownRegion(torch.zeros(1, 1, 1), torch.from_numpy(ground.silent.copy()).expand(shape)))
     if ground.written is not None and ground.where is not None and ground.where.any():
         where = torch.from_numpy(ground.where.copy())
         guidances.append(Written(_tensor(ground.written), where[roll.LANE].expand(rows, -1, -1)))
         cond["written"] = where.expand(rows, -1, -1).float()
-    shape, x = (rows, roll.CHANNELS, asked.shape[-1]), None
+    x = None
     if ground.start is not None:
         near = _tensor(ground.start)
         x = process().join(near, noise.draw(0, near, "prior"), grid.points[0])

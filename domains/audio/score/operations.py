@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from domains.audio.controls.notes import MODES, NAMES
 from domains.audio.controls.tags import Tags
+from domains.audio.suffixes import SCORES
 from shared.errors import UserError
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
@@ -18,21 +19,37 @@ KEYS: Final = tuple(f"{tonic} {mode}" for mode in MODES for tonic in NAMES)
 BINDING: Final = ("melody", "dynamics", "rhythm", "chords", "drums")
 MOST_BARS: Final = 64
 GUIDANCE: Final = 1.5  # of genre and mood; more makes music denser than that of the world
-SCORES: Final = (".mid", ".midi")
-RATES: Final = ("44100", "48000")
+RATES: Final = ("44100", "48000", "22050")
 FORMATS: Final = ("wav", "flac")
 BITS: Final = ("16", "24", "32f")
 
 
 def known_words(text: str) -> None:
-    """The rule of tags: every word means a genre or a mood; UserError names the first that does not."""
-    _, unknown = Tags.read(text)
-    if unknown:
+    """The rule of tags: some word means a genre or a mood; where none does, UserError names the first."""
+    known, unknown = Tags.read(text)
+    if unknown and known == Tags():
         raise UserError(
             f"{unknown[0]!r} is no genre or mood that the model knows",
             where="--tags",
             remedy="write one genre and one mood, as in jazz,happy",
         )
+
+
+def not_understood(text: str) -> list[str]:
+    """A sentence on the words of tags that mean nothing, or another genre or mood than the first, if any."""
+    _, unknown = Tags.read(text)
+    return [f"not understood: {', '.join(unknown)}"] if unknown else []
+
+
+def sampled() -> Any:
+    """The option that has instruments of a soundfont play."""
+    return option(
+        None,
+        kind="file",
+        suffixes=(".sf2", ".sf3"),
+        advanced=True,
+        help="Sampled instruments in place of the suite's own; needs the package tinysoundfont.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +73,7 @@ class Playing(Settings):
     rate: str = option("44100", choices=RATES, advanced=True, help="Samples a second.")
     format: str = option("wav", choices=FORMATS, advanced=True, help="Format of the recordings.")
     bits: str = option("24", choices=BITS, advanced=True, help="Bits a sample; 32f is floating point, in WAV alone.")
+    soundfont: str | None = sampled()
     out: str = option(REQUIRED, kind="folder", help="Folder for the results; made when absent, refused when not empty.")
 
     def check(self) -> None:
@@ -110,6 +128,10 @@ class GenerateMusic(Playing):
         super().check()
         if self.controls is not None and self.midi is not None:
             raise UserError("two sources of controls", where="--midi", remedy="give --controls or --midi")
+        if self.soundfont is not None and self.engine != "score":
+            raise UserError(
+                "this engine plays no instruments", where="--soundfont", remedy="leave it out, or use --engine score"
+            )
         if self.only and self.controls is None and self.midi is None:
             raise UserError(
                 "there is no file to take controls from", where="--only", remedy="give --controls or --midi"

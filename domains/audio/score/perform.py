@@ -1,4 +1,4 @@
-"""Tracks as sound: stems and mix at 44.1 or 48 kHz, the level that was asked, loops to the sample, below -1 dBTP.
+"""Tracks as sound: stems and mix at 22 to 48 kHz, the level that was asked, loops to the sample, below -1 dBTP.
 
 Everything after the synthesiser is one factor for the whole piece, so the stems add up to the mix. Where dynamics are
 asked for, the factor makes the mean level of the frames in which they bind the asked one, as far as the peaks allow.
@@ -37,6 +37,7 @@ class Sound:
     heard   (round(length * 22 050),) float32 mono, what metrics listen to
     melody, levels   (T, 12) and (T,) dB a frame of the paper, of `heard`
     gain    dB that the level asked for has cost, or given
+    loop    whether its start follows its end
     """
 
     wave: NDArray[np.float32]
@@ -47,6 +48,16 @@ class Sound:
     melody: NDArray[np.float32]
     levels: NDArray[np.float64]
     gain: float
+    loop: bool = False
+
+
+def player_of(soundfont: str | None, rate: int) -> Player | None:
+    """Who plays in place of the suite's own voices; raises UserError for what is no soundfont."""
+    if soundfont is None:
+        return None
+    from domains.audio.synth.soundfont import SoundFont
+
+    return SoundFont(soundfont, rate)
 
 
 def perform(
@@ -69,7 +80,7 @@ def perform(
     waves = [ringing(one.T, body) if loop else one.T for one in made]
     heard = resampled(waves[0][:body].mean(1), rate, RATE)[: controls.samples(RATE)]
     melody, levels = curves(heard)
-    gain = _gain(controls, levels, true_peak(waves[0]))
+    gain = _gain(controls, levels, true_peak(waves[0], wrap=loop))
     factor = np.float32(10 ** (gain / 20))
     last = body if loop else _end(waves[0], body, rate)
     waves = [_closed(one[:last] * factor, body, rate) for one in waves]
@@ -82,6 +93,7 @@ def perform(
         melody=melody,
         levels=np.clip(levels + gain, -80.0, 0.0),
         gain=gain,
+        loop=loop,
     )
 
 

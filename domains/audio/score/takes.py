@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from domains.audio.controls.frames import HOP, RATE
 from domains.audio.controls.json_form import to_json
 from domains.audio.controls.midi import to_midi
 from domains.audio.controls.notes import Note, Track
+from domains.audio.controls.tags import Tags
 from domains.audio.evaluate import ClipScores
-from domains.audio.export import write_sound
+from domains.audio.export import packed, write_sound
 from domains.audio.loudness import loudness, true_peak
 from domains.audio.score.arrange import Band
 from domains.audio.score.judge import obtained
 from domains.audio.score.operations import Playing
 from domains.audio.score.perform import Sound, perform
+from domains.audio.synth.render import Player
 from shared.front.atomic import write_atomic
 
 
@@ -30,6 +32,7 @@ from shared.front.atomic import write_atomic
 class Take:
     """One answer: who it is, what it plays and how well it follows.
 
+    asked    what it was asked, its own key among it where one was drawn
     melody   the melody's notes;  levels (T,) dB a frame of the paper;  wave (n, 2) float32
     kept     the scores of its notes;  said  what the extractors hear in its sound, None when nobody listened
     scores   of its sound against what was asked, None likewise
@@ -38,6 +41,7 @@ class Take:
     number: int
     seed: int
     genre: str
+    asked: Controls
     tracks: tuple[Track, ...]
     sound: Sound
     kept: Mapping[str, float | None]
@@ -72,16 +76,17 @@ def played(
     settings: Playing,
     *,
     loop: bool = False,
+    player: Player | None = None,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Take:
     """Play a take, and listen to it where the settings say so."""
     tell(f"playing take {number}")
-    sound = perform(tracks, band, controls, int(settings.rate), loop=loop, stems=settings.stems)
+    sound = perform(tracks, band, controls, int(settings.rate), loop=loop, stems=settings.stems, player=player)
     scores = said = None
     if settings.listen:
         tell(f"listening to take {number}")
         scores, said = listened(controls, sound.heard)
-    return Take(number, seed, genre, tracks, sound, kept, scores, said)
+    return Take(number, seed, genre, controls, tracks, sound, kept, scores, said)
 
 
 def listened(controls: Controls, heard: NDArray[np.float32]) -> tuple[ClipScores | None, Controls | None]:
@@ -97,13 +102,14 @@ def listened(controls: Controls, heard: NDArray[np.float32]) -> tuple[ClipScores
     return score(controls, Heard(found.melody, found.levels, beats, downbeats, found.onsets)), found.controls
 
 
-def row(take: Take, controls: Controls, files: Mapping[str, Any]) -> dict[str, Any]:
+def row(take: Take, files: Mapping[str, Any]) -> dict[str, Any]:
     """A take in the report: plain JSON."""
-    peak, lufs = true_peak(take.wave), loudness(take.wave, take.rate)
+    peak, lufs = true_peak(take.wave, wrap=take.sound.loop), loudness(take.wave, take.rate)
     return {
         "take": take.number,
         "seed": take.seed,
         "genre": take.genre,
+        "key": None if take.asked.key is None else take.asked.key.name,
         **files,
         "strokes": {track.name: len(track.notes) for track in take.tracks},
         "scores": {
@@ -137,7 +143,6 @@ def _round(value: float | None) -> float | None:
 def write_takes(
     folder: Path,
     takes: Sequence[Take],
-    controls: Controls,
     record: Mapping[str, Any],
     settings: Playing,
 ) -> tuple[list[str], list[dict[str, Any]]]:
@@ -146,31 +151,33 @@ def write_takes(
     for take in takes:
         name, ending = f"take_{take.number}", settings.format
         own = {**record, "take": {"number": take.number, "seed": take.seed}}
-        waves.append(_sound(folder, f"{name}.{ending}", take.wave, take.rate, settings, own))
+        waves.append(_sound(folder, f"{name}.{ending}", take.wave, take.sound, settings, own))
         scores.append(f"{name}.mid")
-        write_atomic(folder / scores[-1], to_midi(replace_melody(controls), take.tracks))
+        write_atomic(folder / scores[-1], to_midi(as_played(take), take.tracks))
         parts = {part: f"{name}.{part}.{ending}" for part in take.sound.stems}
         for part, wave in take.sound.stems.items():
-            stems.append(_sound(folder, parts[part], wave, take.rate, settings, {**own, "stem": part}))
+            stems.append(_sound(folder, parts[part], wave, take.sound, settings, {**own, "stem": part}))
         found.append(f"{name}.obtained.json")
-        write_atomic(folder / found[-1], json.dumps(_obtained(take, controls), allow_nan=False))
-        rows.append(row(take, controls, {"file": waves[-1], "midi": scores[-1], "stems": parts}))
+        write_atomic(folder / found[-1], json.dumps(_obtained(take), allow_nan=False))
+        rows.append(row(take, {"file": waves[-1], "midi": scores[-1], "stems": parts}))
+    if stems:
+        stems.insert(0, packed(folder / "stems.zip", [folder / name for name in stems]).name)
     return [*waves, *scores, *stems, *found], rows
 
 
-def replace_melody(controls: Controls) -> Controls:
-    """The controls as they stand in a take's MIDI file, whose melody is the one that plays."""
-    from dataclasses import replace
-
-    return replace(controls, melody=None)
+def as_played(take: Take) -> Controls:
+    """The controls as they stand in a take's MIDI file: the melody is the one that plays, genre and key are its own."""
+    return replace(take.asked, melody=None, tags=Tags(take.genre, take.asked.tags.mood))
 
 
-def _sound(folder: Path, name: str, wave: NDArray, rate: int, settings: Playing, record: Mapping[str, Any]) -> str:
-    write_sound(folder / name, wave, rate, out_rate=rate, bits=settings.bits, sidecar=record)
+def _sound(folder: Path, name: str, wave: NDArray, sound: Sound, settings: Playing, record: Mapping[str, Any]) -> str:
+    rate = sound.rate
+    write_sound(folder / name, wave, rate, out_rate=rate, bits=settings.bits, sidecar=record, wrap=sound.loop)
     return name
 
 
-def _obtained(take: Take, controls: Controls) -> dict[str, Any]:
+def _obtained(take: Take) -> dict[str, Any]:
+    controls = take.asked
     assert controls.grid is not None
     notes = obtained(take.tracks, take.levels, controls.length, controls.grid)
     return {

@@ -45,6 +45,11 @@ class Wanted:
     change: float = 1.0
 
 
+def each(plan: Plan | Sequence[Plan], takes: int) -> tuple[Plan, ...]:
+    """One plan a take; they may differ in key and swing, and have the same bars."""
+    return (plan,) * takes if isinstance(plan, Plan) else tuple(plan)
+
+
 def calls(plan: Plan, wanted: Wanted) -> int:
     """Network calls of `write`, each of all takes at once."""
     if wanted.near is not None and wanted.change == 0:
@@ -71,17 +76,22 @@ def windows(bars: Sequence[int], steps: int, free: NDArray) -> list[int]:
     return starts
 
 
-def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = None) -> NDArray:
-    """The takes as rolls (takes, CHANNELS, steps); `tell(calls done, calls)` between calls, may raise to cancel."""
-    takes, total = len(wanted.seeds), calls(plan, wanted)
+def write(network: nn.Module, plan: Plan | Sequence[Plan], wanted: Wanted, tell: Tell | None = None) -> NDArray:
+    """The takes as rolls (takes, CHANNELS, steps); `tell(calls done, calls)` between calls, may raise to cancel.
+
+    plan   of all takes, or one a take (see `each`)
+    """
+    takes = len(wanted.seeds)
+    plans = each(plan, takes)
+    plan, total = plans[0], calls(plans[0], wanted)
     done = 0
 
     def progress(here: int, of: int) -> None:
         if tell is not None:
             tell(done + here, total)
 
-    cond = _filled(wishes.joined(plan.asked, plan.bound), plan)
-    law = np.pad(plan.law, [(0, 0), (0, STEPS_OF_CLIP)], constant_values=np.nan)
+    cond = np.stack([_filled(wishes.joined(own.asked, own.bound), own) for own in plans])
+    law = np.pad(np.stack([own.law for own in plans]), [(0, 0), (0, 0), (0, STEPS_OF_CLIP)], constant_values=np.nan)
     piece = np.full((takes, roll.CHANNELS, plan.steps + STEPS_OF_CLIP), roll.SILENT, np.float32)
     written = np.zeros((len(roll.LANES), plan.steps + STEPS_OF_CLIP), bool)
     if wanted.kept is not None and wanted.where is not None:
@@ -96,12 +106,12 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
         here = slice(start, start + STEPS_OF_CLIP)
         made = _window(
             network,
-            plan,
+            plans,
             wanted,
-            cond[:, here],
+            cond[:, :, here],
             piece[:, :, here],
             written[:, here],
-            law[:, here],
+            law[:, :, here],
             None if near is None else near[:, :, here],
             (start, number),
             progress,
@@ -116,12 +126,12 @@ def write(network: nn.Module, plan: Plan, wanted: Wanted, tell: Tell | None = No
             last &= ~wanted.where[:, ring]
         made = _window(
             network,
-            plan,
+            plans,
             wanted,
-            cond[:, ring],
+            cond[:, :, ring],
             piece[:, :, ring],
             ~last,
-            law[:, ring],
+            law[:, :, ring],
             None if near is None else near[:, :, ring],
             (plan.steps - CONTEXT, len(order)),
             progress,
@@ -145,7 +155,7 @@ def _filled(cond: NDArray, plan: Plan) -> NDArray:
 
 def _window(
     network: nn.Module,
-    plan: Plan,
+    plans: Sequence[Plan],
     wanted: Wanted,
     cond: NDArray,
     piece: NDArray,
@@ -157,19 +167,19 @@ def _window(
 ) -> NDArray:
     """One window of all takes: (takes, CHANNELS, 64), what is written in it as it was."""
     (start, number), stays = place, written[roll.LANE]
-    takes = len(wanted.seeds)
-    qpm = float(np.clip(plan.tempo[max(start, 0) : start + STEPS_OF_CLIP].mean(), SLOWEST, FASTEST))
+    qpm = float(np.clip(plans[0].tempo[max(start, 0) : start + STEPS_OF_CLIP].mean(), SLOWEST, FASTEST))
     seeds = [seed if number == 0 else _seed(seed, number) for seed in wanted.seeds]
+    keys = [own.key for own in plans]
     made = rolls(
         network,
-        np.broadcast_to(cond, (takes, *cond.shape)),
-        tempo=[(qpm, plan.swing[0])] * takes,
+        cond,
+        tempo=[(qpm, own.swing[0]) for own in plans],
         genre=wanted.genre,
         mood=wanted.mood,
         seeds=seeds,
         steps=wanted.steps,
         guidance=wanted.guidance,
-        key=plan.key,
+        key=None if keys[0] is None else np.stack([key for key in keys if key is not None]),
         ground=Ground(piece, written, (law == roll.SILENT) & ~stays, near, wanted.change),
         progress=tell,
     )

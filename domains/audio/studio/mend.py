@@ -13,15 +13,15 @@ from domains.audio.compose.score import ROLES
 from domains.audio.controls.beats import BeatGrid
 from domains.audio.controls.controls import Controls
 from domains.audio.controls.json_form import read_controls
-from domains.audio.controls.midi import read_midi
+from domains.audio.controls.midi import read_midi, sounding
 from domains.audio.controls.notes import Key, Track
 from domains.audio.controls.spans import KINDS, Span, Spans
 from domains.audio.controls.tags import Tags
 from domains.audio.score import arrange
+from domains.audio.score.ask import seeds
 from domains.audio.score.judge import obtained
-from domains.audio.score.operations import AUTO, MOST_BARS
-from domains.audio.score.plan import plan
-from domains.audio.score.run import finish, seeds
+from domains.audio.score.operations import AUTO, MOST_BARS, not_understood
+from domains.audio.score.run import finish, genres_for, plans
 from domains.audio.score.writing import Wanted
 from domains.audio.studio.operations import ContinueMusic, InpaintMusic, Mending
 from shared.errors import UserError
@@ -56,8 +56,13 @@ def inpaint(settings: InpaintMusic, report: Report, operation: Operation) -> Out
 def _read(settings: Mending) -> tuple[Controls, tuple[Track, ...], BeatGrid]:
     """The file's tracks, and of its controls what is true of the whole: length, grid, key and tags."""
     found, tracks = read_midi(settings.music)
-    if found.grid is None or not any(track.notes for track in tracks):
-        raise UserError("has no notes on a beat grid", where=settings.music, remedy="give a MIDI file with notes")
+    tracks = sounding(found, tracks)
+    if not any(track.notes for track in tracks):
+        raise UserError("has no notes", where=settings.music, remedy="give a MIDI file with notes")
+    if found.grid is None:
+        raise UserError(
+            "has no beat grid", where=settings.music, remedy="extract it with --bpm, or give a MIDI file with a tempo"
+        )
     return Controls(length=found.length, grid=found.grid, key=found.key, tags=found.tags), tracks, found.grid
 
 
@@ -72,17 +77,18 @@ def _mended(
 ) -> Outcome:
     """Takes in which the seconds from new[0] to new[1] of some parts, none for all, are written and all else stays."""
     began = time.perf_counter()
-    tags = Tags.read(settings.tags)[0]
-    tags = Tags(tags.genre or controls.tags.genre, tags.mood or controls.tags.mood)
+    typed = Tags.read(settings.tags)[0]
+    tags = Tags(typed.genre or controls.tags.genre, typed.mood or controls.tags.mood)
     key, notes = _key(settings, controls, tracks)
     controls = asked_in(settings, replace(controls, key=key, tags=tags), new)
     grid = controls.grid
     assert grid is not None
-    genres = [
-        tags.genre or arrange.genre_for(seed, grid.tempos[0].qpm, grid.metres[0].name) for seed in seeds(settings)
-    ]
-    laid = plan(controls, swing=arrange.swing_of(genres[0]), strict=settings.strict)
-    middles = np.array([grid.seconds_at((laid.first + k + 0.5) / 4) for k in range(laid.steps)])
+    genres = genres_for(controls, settings)
+    swing = arrange.heard_swing(tracks, grid, tags.genre)
+    new_swing = arrange.swing_of(typed.genre) if typed.genre else swing
+    laid = plans([controls] * settings.takes, [new_swing] * settings.takes, strict=settings.strict)
+    first, steps = laid[0].first, laid[0].steps
+    middles = np.array([grid.seconds_at((first + k + 0.5) / 4) for k in range(steps)])
     others = np.array([bool(parts) and role not in parts for role in ROLES])
     kept: NDArray[np.bool_] = ((middles < new[0]) | (middles >= new[1]))[None] | others[:, None]
     how = Wanted(
@@ -91,9 +97,10 @@ def _mended(
         seeds=seeds(settings),
         steps=settings.steps,
         guidance=settings.guidance,
-        kept=arrange.roll_of(tracks, laid),
+        kept=arrange.roll_of(tracks, laid[0], swing=swing),
         where=kept,
     )
+    notes = [*not_understood(settings.tags), *notes]
     return finish(settings, report, operation, laid, how, notes, began=began, around=tracks)
 
 

@@ -6,13 +6,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from domains.audio.controls.tags import GENRES
-from domains.audio.score.operations import AUTO, BITS, FORMATS, KEYS, MOST_BARS, RATES, SCORES, Playing, known_words
+from domains.audio.score.operations import (
+    AUTO,
+    BITS,
+    FORMATS,
+    KEYS,
+    MOST_BARS,
+    RATES,
+    Playing,
+    known_words,
+    sampled,
+)
+from domains.audio.suffixes import SCORES, SOUNDS
 from shared.errors import UserError
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.settings import REQUIRED, Settings, option
 
 PARTS: Final = ("melody", "chords", "bass", "drums")
-LOOPED: Final = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", *SCORES)
+MUSIC: Final = (*SOUNDS, *SCORES)
+
+
+def notes_alone(music: str, soundfont: str | None) -> None:
+    """UserError for a soundfont where the music is a recording."""
+    if soundfont is not None and not music.lower().endswith(SCORES):
+        raise UserError(
+            "a recording is not played by instruments", where="--soundfont", remedy="leave it out, or give a MIDI file"
+        )
 
 
 def _folder() -> Any:
@@ -23,12 +42,16 @@ def _folder() -> Any:
 class Mending(Playing):
     """What going on and mending share."""
 
-    music: str = option(REQUIRED, kind="file", suffixes=LOOPED, help="A MIDI file, such as a take, or a recording.")
+    music: str = option(REQUIRED, kind="file", suffixes=MUSIC, help="A MIDI file, such as a take, or a recording.")
     controls: str | None = option(
         None, kind="file", suffixes=(".json",), help="Controls that bind in the new bars; times count from the start."
     )
     tags: str = option("", kind="str", rule=known_words, help="Genre and mood of what is new; empty: of the file.")
     key: str = option(AUTO, choices=(AUTO, *KEYS), help="Key of what is new; auto: that of the file or of its notes.")
+
+    def check(self) -> None:
+        super().check()
+        notes_alone(self.music, self.soundfont)
 
     @property
     def sounds(self) -> bool:
@@ -78,6 +101,7 @@ class RenderMusic(Settings):
     rate: str = option("44100", choices=RATES, advanced=True, help="Samples a second.")
     format: str = option("wav", choices=FORMATS, advanced=True, help="Format of the recordings.")
     bits: str = option("24", choices=BITS, advanced=True, help="Bits a sample; 32f is floating point, in WAV alone.")
+    soundfont: str | None = sampled()
     out: str = _folder()
 
     def check(self) -> None:
@@ -89,7 +113,7 @@ class RenderMusic(Settings):
 class LoopMusic(Settings):
     """Cut a loop of whole bars out of a recording, or play a MIDI file as one."""
 
-    music: str = option(REQUIRED, kind="file", suffixes=LOOPED, help="A recording or a MIDI file.")
+    music: str = option(REQUIRED, kind="file", suffixes=MUSIC, help="A recording or a MIDI file.")
     bpm: float | None = option(
         None, kind="float", low=30, high=300, unit="BPM", help="Felt beats a minute; none: as heard, or as written."
     )
@@ -99,14 +123,18 @@ class LoopMusic(Settings):
     )
     start: float = option(0.0, low=0, high=1800, unit="s", help="Where the loop begins in a recording.")
     bits: str = option("24", choices=BITS, advanced=True, help="Bits a sample.")
+    soundfont: str | None = sampled()
     out: str = _folder()
+
+    def check(self) -> None:
+        notes_alone(self.music, self.soundfont)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateMusic(Settings):
     """Compare a recording or a MIDI file with what was asked, control by control."""
 
-    music: str = option(REQUIRED, kind="file", suffixes=LOOPED, help="A recording or a MIDI file.")
+    music: str = option(REQUIRED, kind="file", suffixes=MUSIC, help="A recording or a MIDI file.")
     controls: str = option(REQUIRED, kind="file", suffixes=(".json",), help="What was asked: asked.json, or controls.")
     out: str = _folder()
 
