@@ -48,6 +48,7 @@ TELLING = {
     "interpolation_type": "EulerDiscreteScheduler",
     "solver_order": "DPMSolverMultistepScheduler",
     "shift": "FlowMatchEulerDiscreteScheduler",
+    "use_exponential_sigmas": "HeunDiscreteScheduler",  # the others that know it have one of the above before it
 }
 LEAST_SIGNAL = 2.0**-24  # abar of the last level where the config asks for zero terminal signal (as DPM-Solver does)
 

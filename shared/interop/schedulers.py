@@ -3,93 +3,89 @@
     pipe.scheduler = SuiteScheduler.from_config(pipe.scheduler.config, sampler="dpmpp_2m")
     pipe("a lighthouse", num_inference_steps=20, generator=torch.Generator().manual_seed(0))
 
-A pipeline asks the network and hands the answer to `step`, so a sampler that asks more than once a step is refused.
-Levels, spacing, prediction type and clipping are those of the configuration; guidance stays the pipeline's. What a
-multistep sampler remembers belongs to the run that `set_timesteps` starts: there is no counter that could run ahead.
+A pipeline asks the network and hands the answer to `step`. A sampler that asks twice a step has both calls in
+`timesteps`, `order` of them a step, as diffusers' own Heun has (`replay.py`). Levels, spacing, prediction type and
+clipping are those of the configuration; guidance stays the pipeline's. What a sampler remembers belongs to the run that
+`set_timesteps` starts: there is no counter that could run ahead.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from shared.ask import MAIN, Ask
 from shared.denoiser import Prediction
 from shared.errors import UserError
 from shared.grid import Grid
+from shared.interop.replay import Draws, Unfinished, asked
 from shared.interop.scheduler_config import FLOWS, OURS, Config, Trained, class_of, prediction_type, read, trained
 from shared.interop.timesteps import grid_like, refuse_foreign
 from shared.process import Point, lin
-from shared.run import Evaluation, Own, Sampler, Step
+from shared.run import Own, Sampler, Step
 from shared.samplers.named import SAMPLERS, named
 
 if TYPE_CHECKING:
     SuiteScheduler: Any
 
-GIVEN = {"x0", "gaussian", "true_score", "one_evaluation"}  # what a pipeline's network gives a sampler
+GIVEN = {"x0", "gaussian", "true_score"}  # what a pipeline's network gives a sampler
 
 
 def usable() -> dict[str, str]:
     """The samplers of `shared/samplers/named.py` that a scheduler can run: name -> what it is, in a line."""
-    return {name: entry.what for name, entry in SAMPLERS.items() if not _obstacle(named(name))}
+    return {name: entry.what for name, entry in SAMPLERS.items() if not _missing(named(name))}
 
 
-def one_call(name: str, options: Mapping[str, Any]) -> Sampler:
+def sampler_of(name: str, options: Mapping[str, Any]) -> Sampler:
     """The sampler of that name; raises UserError where a pipeline cannot run it."""
     try:
         sampler = named(name, **options)
     except ValueError as error:
         raise UserError(str(error), where="sampler", remedy=f"a scheduler runs {', '.join(usable())}") from None
-    obstacle = _obstacle(sampler)
-    if obstacle:
+    missing = _missing(sampler)
+    if missing:
         raise UserError(
-            f"{name} {obstacle}", where="sampler", remedy=f"choose {', '.join(usable())}, or use shared.sample.sample"
+            f"{name} needs {', '.join(missing)}, which a pipeline does not give",
+            where="sampler",
+            remedy=f"choose {', '.join(usable())}, or use shared.sample.sample",
         )
     return sampler
 
 
-def _obstacle(sampler: Sampler) -> str:
-    """Why a scheduler cannot run a sampler; empty when it can."""
-    if "one_evaluation" not in sampler.gives:
-        return "asks the network more than once a step, and a scheduler is given one answer"
-    missing = sorted(sampler.needs - GIVEN)
-    return f"needs {', '.join(missing)}, which a pipeline does not give" if missing else ""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Stands for the network of a step whose answer is there already."""
-
-    said: Prediction
-
-    def __call__(self, x: Tensor, at: Point, step: Step | None = None) -> Evaluation:
-        return Evaluation(self.said, self.said, {MAIN: self.said})
+def _missing(sampler: Sampler) -> list[str]:
+    """What a sampler needs and a pipeline does not give."""
+    return sorted(sampler.needs - GIVEN)
 
 
 class SamplerSteps:
     """What diffusers asks of a scheduler, done by a sampler of ours; `SuiteScheduler` adds loading and saving."""
 
-    order = 1  # network calls a step, as pipelines count them
     init_noise_sigma = 1.0
     config: Any
-    _memory: Own
-    _next: int
+    _calls: list[tuple[int, bool, Point]]  # of a run: the step, whether its answer goes unused, and where it asks
+    _begin: int | None
+    order: int  # network calls a step: pipelines that begin with step k take timesteps[k * order:]
+    _memory: Own | None  # None: no step of the run is made
+    _unfinished: Unfinished | None
+    _next: int | None  # the call that comes next; None: a run may begin with any step
 
     def _set_up(self, options: Config) -> None:
         """From the options of the configuration; raises UserError for what cannot be done."""
         refuse_foreign(options)
         self._known: Trained = trained(options)
-        self._sampler = one_call(str(options["sampler"]), options.get("sampler_options") or {})
+        self._sampler = sampler_of(str(options["sampler"]), options.get("sampler_options") or {})
         self._clip = float(options["clip_sample_range"]) if options.get("clip_sample") else None
         self._grid: Grid | None = None
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(self._known.levels - 1, -1, -1) + int(self._known.flow)  # until a run starts
+        self.sigmas = self._noisiness(torch.cat([self._known.time(self.timesteps), torch.zeros(1)]))
+        self.order = 1
+        self._begin = None
         self._forget()
 
     def __len__(self) -> int:
@@ -106,11 +102,51 @@ class SamplerSteps:
         """Start a run: its timesteps, spaced as the configuration says, or the caller's own (`timesteps.py`)."""
         given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu}
         self._grid = grid_like(self.config, num_inference_steps, known=self._known, **given)  # type: ignore[arg-type]
-        visited = self._known.timestep(self._grid.t[:-1])
+        self._own_points = timesteps is not None or sigmas is not None
+        points = self._grid.points
+        asks = [asked(self._sampler, *ends, self._grid) for ends in itertools.pairwise(points)]
+        self.order = max(map(len, asks))
+        self._calls, starts = [], []
+        for i, where in enumerate(asks):
+            # Pipelines begin step k at timesteps[k * order:]; a step of fewer calls, but for the last, idles first.
+            idle = self.order - len(where) if i + 1 < len(asks) else 0
+            starts.append(len(self._calls))
+            self._calls += [(i, True, where[0])] * idle + [(i, False, at) for at in where]
+        times = torch.stack([at.t for _, _, at in self._calls])
+        visited = self._known.timestep(times)
         whole = not self._known.flow and bool((visited == visited.round()).all())
         self.timesteps = visited.to(torch.int64 if whole else torch.float32).to(device)
-        self._index = {float(t): i for i, t in enumerate(self.timesteps.tolist())}
-        self.num_inference_steps = len(visited)
+        self.sigmas = self._noisiness(torch.cat([times, points[-1].t[None]])).to(device)
+        self._times = self.timesteps.tolist()
+        self._starts = {self._times[k]: k for k in starts}
+        self.num_inference_steps = len(points) - 1
+        self._begin = None
+        self._forget()
+
+    @property
+    def begin_index(self) -> int | None:
+        """Where in `timesteps` a run begins, as the pipeline said; None: with any step."""
+        return self._begin
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """A run begins here, at this entry of `timesteps`; what the run before remembered is forgotten.
+
+        Raises UserError where no step begins there, and where a pipeline that gave its own points counts each call as a
+        step, as diffusers' pipelines then do: it would change a picture less than it was asked to.
+        """
+        if self._grid is None:
+            raise UserError("there is no run yet", where="set_begin_index", remedy="call set_timesteps first")
+        if begin_index and self._own_points and self.order > 1:
+            raise UserError(
+                "the pipeline gave its own sigmas or timesteps, and takes every call for a step",
+                where="set_begin_index",
+                remedy="choose a sampler of one call a step",
+            )
+        if begin_index not in self._starts.values():
+            near = min(self._starts.values(), key=lambda k: abs(k - begin_index))
+            remedy = f"the nearest is {near}; step k begins at k * {self.order}"
+            raise UserError(f"no step begins at {begin_index}", where="set_begin_index", remedy=remedy)
+        self._begin = begin_index
         self._forget()
 
     def scale_model_input(self, sample: Tensor, timestep: object = None) -> Tensor:
@@ -127,30 +163,39 @@ class SamplerSteps:
     ) -> Any:
         """One step of the sampler from a network output: (state at the next timestep, believed clean value).
 
-        timestep    one of `timesteps`. A sampler without memory takes them in any order, as often as asked; one that
-                    remembers may start anywhere (image to image) and then goes on in order.
+        timestep    one of `timesteps`. A sampler without memory takes steps in any order, as often as asked; one that
+                    remembers may start anywhere (image to image) and then goes on in order. After `set_begin_index` a
+                    run begins there. The calls of one step follow each other: all but its last return the state that
+                    the sampler shows to the network next.
         Raises UserError for a timestep that the run does not visit, or that comes out of turn.
         """
         if self._grid is None:
             raise UserError("there is no run yet", where="step", remedy="call set_timesteps first")
-        i = self._place(float(timestep))
-        t, s = self._grid.points[i], self._grid.points[i + 1]
+        k = self._place(float(timestep))
         x = sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
-        said = self._read(model_output, x, t)
-        own, sampler = self._memory, self._sampler
-        law = sampler.law(t, s, self._grid, own)
-        fresh = "stochastic" in sampler.gives and not s.clean
-        z = _drawn(x, generator) if fresh else None
-        last = i + 2 == len(self._grid.points)
-
-        def draw(tag: str, like: Tensor) -> Tensor:
-            return _drawn(like, generator)
-
-        step = Step(self._known.process, None, i + 1, i, i + 1, t, s, "step", last, z, law, draw)
-        moved = sampler.step(cast(Ask, Answered(said)), x, step, self._grid, own)
-        self._memory, self._next = moved.own, i + 1
-        pair = (moved.x.to(sample.dtype), said.x0.to(sample.dtype))
+        i, idle, at = self._calls[k]
+        said = self._read(model_output, x, at)
+        memory = self._memory or {}
+        reached = x
+        if not idle:
+            going = self._unfinished or self._begun(i, x, memory, generator)
+            going, reached, own = going.answered(self._sampler, said, self._grid, memory)
+            memory, self._unfinished = (memory, going) if own is None else (own, None)
+        self._memory, self._next = memory, k + 1
+        pair = (reached.to(sample.dtype), said.x0.to(sample.dtype))
         return _output()(prev_sample=pair[0], pred_original_sample=pair[1]) if return_dict else pair
+
+    def _begun(
+        self, i: int, x: Tensor, own: Own, generator: torch.Generator | list[torch.Generator] | None
+    ) -> Unfinished:
+        """Step i from state x, with the noise of its own."""
+        grid = cast(Grid, self._grid)
+        t, s = grid.points[i], grid.points[i + 1]
+        law = self._sampler.law(t, s, grid, own)
+        z = _drawn(x, generator) if "stochastic" in self._sampler.gives and not s.clean else None
+        draws = Draws(lambda like: _drawn(like, generator))
+        last = i + 2 == len(grid.points)
+        return Unfinished(x, Step(self._known.process, None, i + 1, i, i + 1, t, s, "step", last, z, law, draws))
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """a x0 + sigma eps at timesteps, one a row or one for all; any of the network's range, visited or not."""
@@ -169,6 +214,11 @@ class SamplerSteps:
         times = self._known.time(torch.as_tensor(timesteps).detach().cpu())
         return self._known.process.at(times[0] if times.ndim == 1 and len(times) == 1 else times)
 
+    def _noisiness(self, times: Tensor) -> Tensor:
+        """What diffusers calls sigmas, of our times: sigma / a of betas, s of a flow."""
+        at = self._known.process.at(times)
+        return (at.sigma if self._known.flow else at.sigma / at.a).float()
+
     def _read(self, said: Tensor, x: Tensor, at: Point) -> Prediction:
         """The believed clean value; a network that says a variance as well says it in the second half."""
         if said.shape[1] == 2 * x.shape[1]:
@@ -180,23 +230,24 @@ class SamplerSteps:
         return Prediction(self._known.process, x, at, None, x0)
 
     def _place(self, timestep: float) -> int:
-        i = self._index.get(timestep)
-        if i is None:
-            near = min(self._index, key=lambda t: abs(t - timestep))
+        """The call of the run that a timestep stands for: the next one, or a step that may be made now."""
+        if self._next == len(self._times) and self._memory:  # the run is over: another one begins
+            self._forget()
+        at, free = self._next, self._unfinished is None and self._memory == {}
+        if at is not None and at < len(self._times) and self._times[at] == timestep:
+            return at
+        if timestep not in self._times:
+            near = min(self._times, key=lambda t: abs(t - timestep))
             remedy = f"the nearest is {near:g}; step with the values of scheduler.timesteps"
             raise UserError(f"timestep {timestep:g} is not visited", where="step", remedy=remedy)
-        if i == self._next or not self._memory:
-            return i
-        if self._next == len(self._index):  # the run is over: another one begins
-            self._forget()
-            return i
-        after = list(self._index)[self._next]
+        if timestep in self._starts and (at is None or free):
+            return self._starts[timestep]
+        turn = f"{self._times[at]:g} is next" if at is not None and at < len(self._times) else "a step is to begin"
         remedy = "keep to scheduler.timesteps, or call set_timesteps to start again"
-        raise UserError(f"timestep {timestep:g} comes out of turn, {after:g} is next", where="step", remedy=remedy)
+        raise UserError(f"timestep {timestep:g} comes out of turn, {turn}", where="step", remedy=remedy)
 
     def _forget(self) -> None:
-        self._memory = {}
-        self._next = 0
+        self._memory, self._unfinished, self._next = None, None, self._begin
 
 
 def _drawn(like: Tensor, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:

@@ -126,6 +126,54 @@ def text_to_image(folder: Path) -> Any:
     return pipeline
 
 
+def flux(kind: str = "FluxPipeline") -> Any:
+    """A Flux pipeline with random weights that is given embeddings: 16 x 16 pixels, 4 x 8 x 8 latents."""
+    import diffusers
+
+    torch.manual_seed(2)
+    network: Any = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+    )
+    vae: Any = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        shift_factor=0.1,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    words = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    pipeline: Any = getattr(diffusers, kind)(transformer=network.eval(), vae=vae.eval(), scheduler=scheduler, **words)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def flux_picture(pipeline: Any, *, seed: int = 0, **options: Any) -> Tensor:
+    """A Flux pipeline's picture (3, 16, 16) of embeddings; the scheduler draws from torch's own generator."""
+    drawn = torch.Generator().manual_seed(3)
+    torch.manual_seed(seed)
+    return pipeline(
+        prompt_embeds=torch.randn(1, 3, 16, generator=drawn),
+        pooled_prompt_embeds=torch.randn(1, 16, generator=drawn),
+        height=16,
+        width=16,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="pt",
+        **options,
+    ).images[0]
+
+
 def picture(pipeline: Any, *, steps: int = 10, seed: int = 0, **options: Any) -> Tensor:
     """The picture (3, 16, 16) that a pipeline paints of one prompt."""
     generator = torch.Generator().manual_seed(seed)

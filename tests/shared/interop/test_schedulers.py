@@ -12,9 +12,10 @@ import torch
 
 from shared.errors import UserError
 from shared.grid import own_times
+from shared.interop.timesteps import grid_like
 from shared.noise import Recorded
 from shared.process import vp
-from shared.sample import sample
+from shared.sample import cost, sample
 from shared.samplers.ddim import DDIM
 from tests.conftest import ROOT
 from tests.shared.interop.stock import BETAS, Wavy, loop, start
@@ -22,7 +23,7 @@ from tests.shared.interop.stock import BETAS, Wavy, loop, start
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the libraries
 
-from shared.interop.schedulers import SuiteScheduler, one_call, usable  # noqa: E402
+from shared.interop.schedulers import SuiteScheduler, sampler_of, usable  # noqa: E402
 
 UNCLIPPED = {"clip_sample": False}
 STOCK: dict[str, tuple[str, dict[str, Any]]] = {  # a stock scheduler, its options, and our sampler of the same method
@@ -147,6 +148,133 @@ def test_clipping_is_the_stock_one_with_the_noise_read_again() -> None:
     assert float(got.pred_original_sample.abs().max()) == 0.5
 
 
+# -- samplers of several calls a step ----------------------------------------------------------------------------------
+
+TWICE = ("heun", "dpmpp_2s", "dpmpp_sde", "langevin")
+
+
+class InTurn:
+    """Noise of the core that comes from one generator, in the order in which it is asked for: as pipelines draw it."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def draw(self, k: int, like: torch.Tensor, tag: str = "step") -> torch.Tensor:
+        return torch.randn(like.shape, generator=self.generator)
+
+
+def test_a_scheduler_runs_every_sampler_that_has_a_name() -> None:
+    assert sorted(usable()) == [
+        *("ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "euler"),
+        *("euler_ancestral", "heun", "langevin", "lcm", "plms", "resshift", "unipc"),
+    ]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_heun_goes_where_the_stock_heun_goes_call_by_call(spacing: str) -> None:
+    stock = diffusers.HeunDiscreteScheduler(**BETAS, timestep_spacing=spacing)
+    ours = SuiteScheduler.from_config(stock.config, sampler="heun")
+    ours.set_timesteps(9)
+    stock.set_timesteps(9)
+    assert ours.timesteps.tolist() == stock.timesteps.tolist() and ours.order == stock.order == 2
+    torch.testing.assert_close(ours.sigmas, stock.sigmas, rtol=1e-3, atol=0)
+    begins = float(
+        stock.init_noise_sigma / (stock.sigmas[0] ** 2 + 1) ** 0.5
+    )  # theirs keeps x / a, not quite of length 1
+    same(loop(ours, 9, start() * begins), loop(finer(stock), 9, start()).float())
+
+
+@pytest.mark.parametrize("sampler", TWICE)
+@pytest.mark.parametrize("source", ["betas", "flow"])
+def test_a_sampler_of_two_calls_goes_where_the_core_takes_it(sampler: str, source: str) -> None:
+    from shared.denoiser import Denoiser
+    from shared.samplers.named import named
+
+    class Ours(torch.nn.Module):
+        def forward(self, x, time, cond):
+            return Wavy()(x, time)
+
+    stock = diffusers.DDIMScheduler(**BETAS) if source == "betas" else diffusers.FlowMatchEulerDiscreteScheduler()
+    ours = SuiteScheduler.from_config(stock.config, sampler=sampler, clip_sample=False)
+    got = loop(ours, 6, start())
+    known = ours._known
+    denoiser = Denoiser(Ours(), known.process, known.head)
+    grid = grid_like(ours.config, 6)
+    noise = InTurn(torch.Generator().manual_seed(5))
+    same(got, sample(denoiser, named(sampler), grid, noise=noise, x=start()).x)
+    idle = int(
+        source == "flow" and sampler != "langevin"
+    )  # where there is no signal they ask once; pipelines count two
+    assert len(ours.timesteps) == cost(denoiser, named(sampler), grid).calls + idle
+
+
+def test_calls_of_one_step_follow_each_other_and_a_run_begins_with_a_whole_step() -> None:
+    ours = SuiteScheduler(**BETAS, sampler="dpmpp_2s")
+    ours.set_timesteps(5)
+    x, (first, half, second, *_) = start(), ours.timesteps
+    with pytest.raises(UserError, match=rf"timestep {half:g} comes out of turn, a step is to begin"):
+        ours.step(x, half, x)
+    ours.step(x, first, x)
+    with pytest.raises(UserError, match=rf"timestep {second:g} comes out of turn, {half:g} is next"):
+        ours.step(x, second, x)
+    flow = SuiteScheduler.from_config(diffusers.FlowMatchEulerDiscreteScheduler().config, sampler="dpmpp_2s")
+    flow.set_timesteps(5)
+    for k in range(5):  # the first step asks once only, and is two entries long all the same
+        flow.set_begin_index(2 * k)
+    with pytest.raises(UserError, match=r"no step begins at 3; the nearest is 2; step k begins at k \* 2"):
+        ours.set_begin_index(3)
+    ours.step(x, half, x)
+
+
+# -- where a run begins, and how noisy it is there ---------------------------------------------------------------------
+
+
+def test_a_run_begins_where_the_pipeline_says() -> None:
+    ours = SuiteScheduler(**BETAS, sampler="ddim")
+    with pytest.raises(UserError, match="call set_timesteps first"):
+        ours.set_begin_index(0)
+    ours.set_timesteps(10)
+    x, times, begins = start(), ours.timesteps, [ours.begin_index]
+    ours.set_begin_index(4)
+    begins.append(ours.begin_index)
+    with pytest.raises(UserError, match=rf"timestep {times[0]} comes out of turn, {times[4]} is next"):
+        ours.step(x, times[0], x)
+    ours.step(x, times[4], x)
+    with pytest.raises(UserError, match="no step begins at 10; the nearest is 9"):
+        ours.set_begin_index(10)
+    ours.set_timesteps(10)
+    assert [*begins, ours.begin_index] == [None, 4, None]
+
+
+def test_a_new_beginning_forgets_the_run_before() -> None:
+    ours = SuiteScheduler(**BETAS, sampler="dpmpp_2m")
+    want = loop(ours, 6, start())
+    for t in ours.timesteps[:3]:
+        ours.step(start(), t, start())
+    ours.set_begin_index(0)
+    x = start()
+    for t in ours.timesteps:
+        x = ours.step(Wavy()(x, t), t, x, return_dict=False)[0]
+    assert torch.equal(x, want)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("EulerDiscreteScheduler", {**BETAS, "timestep_spacing": "trailing"}),
+        ("DPMSolverMultistepScheduler", {**BETAS, "timestep_spacing": "trailing"}),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+    ],
+)
+def test_sigmas_are_the_stock_schedulers(name: str, options: dict) -> None:
+    stock = getattr(diffusers, name)(**options)
+    ours = SuiteScheduler.from_config(stock.config)
+    assert len(ours.sigmas) == 1001
+    ours.set_timesteps(7)
+    stock.set_timesteps(7)
+    torch.testing.assert_close(ours.sigmas, stock.sigmas, rtol=1e-3, atol=1e-6)  # theirs rest on a float32 table
+
+
 # -- no hidden counter -------------------------------------------------------------------------------------------------
 
 
@@ -170,9 +298,9 @@ def test_a_run_may_start_in_the_middle(sampler: str) -> None:
     ours = SuiteScheduler(**BETAS, sampler=sampler)
 
     def from_the_middle() -> torch.Tensor:
-        generator = torch.Generator().manual_seed(2)
-        x = ours.add_noise(clean, noise, ours.timesteps[4:5])
-        for t in ours.timesteps[4:]:
+        generator, times = torch.Generator().manual_seed(2), ours.timesteps[4 * ours.order :]
+        x = ours.add_noise(clean, noise, times[:1])
+        for t in times:
             x = ours.step(Wavy()(x, t), t, x, generator=generator, return_dict=False)[0]
         return x
 
@@ -254,14 +382,12 @@ def test_points_that_make_no_run_are_refused(given: dict, words: str) -> None:
         SuiteScheduler(**BETAS).set_timesteps(**given)
 
 
-def test_a_sampler_of_two_calls_a_step_is_refused_in_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"heun asks the network more than once a step.*choose .*ddim") as refused:
-        SuiteScheduler(sampler="heun")
+def test_unknown_samplers_and_options_are_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"unknown sampler 'eular'.*a scheduler runs ddim") as refused:
+        sampler_of("eular", {})
     assert "\n" not in str(refused.value)
-    with pytest.raises(UserError, match="unknown sampler 'eular'"):
-        one_call("eular", {})
     with pytest.raises(UserError, match="knows no option order"):
-        one_call("ddim", {"order": 3})
+        sampler_of("ddim", {"order": 3})
 
 
 def test_options_that_would_be_ignored_are_refused() -> None:
@@ -298,8 +424,8 @@ def test_configurations_survive_the_disk_and_the_way_back(name: str, options: di
 
 def test_a_configuration_handed_from_class_to_class_keeps_the_last_ones_spacing() -> None:
     first = diffusers.DDIMScheduler(**BETAS)
-    second = diffusers.DPMSolverMultistepScheduler.from_config(first.config)
-    for stock in (first, second):
+    others = (diffusers.DPMSolverMultistepScheduler, diffusers.HeunDiscreteScheduler, diffusers.EulerDiscreteScheduler)
+    for stock in (first, *(other.from_config(first.config) for other in others)):
         for source in (stock, stock.config):
             assert SuiteScheduler.from_config(source).config.spacing_of == type(stock).__name__
 
