@@ -42,6 +42,7 @@ from domains.audio.spectrogram.model import (
     new_network,
     told,
 )
+from domains.audio.spectrogram.prior import PriorConfig, PriorUNet
 from shared import checkpoints
 from shared.adapters import files
 from shared.adapters.card import Card
@@ -55,7 +56,8 @@ from suite.cli import main
 UNET = replace(SMALL_UNET, channels=(16, 16))
 DIT = replace(SMALL_DIT, width=32, layers=2, heads=2)
 PLANE = replace(PAPER, channels=(8, 8, 8), blocks=1)
-TINY = {"unet": (UNET, "v"), "dit": (DIT, "x0"), "paper": (PLANE, "eps")}
+PRIOR = PriorConfig(replace(UNET, in_channels=2 * MELS), frames=3, rank=24)
+TINY: dict[str, Any] = {"unet": (UNET, "v"), "prior": (PRIOR, "x0"), "dit": (DIT, "x0"), "paper": (PLANE, "eps")}
 FORMS = {
     name: Format(says, name == "paper", Codec.paper() if name == "paper" else Codec(100.0, (-60.0,), (20.0,)), (-25, 8))
     for name, (_, says) in TINY.items()
@@ -398,6 +400,40 @@ def test_a_card_says_controlled_uncontrolled_ceiling_and_chance(monkeypatch: pyt
     assert said["melody"]["ceiling"] > 0.8 > said["melody"]["value"]
     assert said["dynamics_micro"]["ceiling"] > 0.95
     assert said["level_error"]["ceiling"] < 1 < said["level_error"]["value"]
+
+
+def correlated(seed: int, frames: int = 4000) -> Tensor:
+    """(160, frames) of unit size on the whole: eight sources, smooth in time, and a little of every bin's own."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(MELS, 8, generator=torch.Generator().manual_seed(5)) / 8**0.5
+    sources = torch.randn(8, frames + 2, generator=generator).unfold(1, 3, 1).sum(2) / 3**0.5
+    return mix @ sources + 0.1 * torch.randn(MELS, frames, generator=generator)
+
+
+@pytest.mark.parametrize("time", [0.05, 0.3, 0.6, 0.9])
+def test_an_untrained_network_behind_the_filter_leaves_the_least_error_of_a_linear_one(time: float) -> None:
+    network = PriorUNet(PRIOR)
+    network.learn([correlated(1, 20_000)])
+    x0 = correlated(2)[None]
+    angle = np.pi / 2 * time
+    x = np.cos(angle) * x0 + np.sin(angle) * torch.randn(x0.shape, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        said = network(x, torch.tensor([time]), {})
+        w, e = network.estimate(x, torch.tensor([time]))
+    assert torch.equal(said, w)
+    error = (said - x0)[..., 2:-2].square().mean()
+    assert float(error) == pytest.approx(float(e.square().mean()), rel=0.05)
+    spread = float(x0.square().mean())
+    alone = spread * np.sin(angle) ** 2 / (spread * np.cos(angle) ** 2 + np.sin(angle) ** 2)  # of one number
+    assert float(error) < 0.75 * alone
+
+
+def test_the_filter_hands_back_what_has_no_noise() -> None:
+    network = PriorUNet(PRIOR)
+    network.learn([correlated(1)])
+    x = correlated(4, 64)[None]
+    with torch.no_grad():
+        assert torch.allclose(network(x, torch.zeros(1), {}), x, atol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------------ for users

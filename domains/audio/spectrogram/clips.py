@@ -154,6 +154,11 @@ def statistics(codec_range: float, paper: bool, count: int = 24, seed: int = 0) 
     return codec, (float(levels.mean()), float(levels.std()))
 
 
+def learned(count: int, seed: int = 0) -> list[NDArray[np.float16]]:
+    """Levels (160, T) dB of the first pieces of the training split."""
+    return [piece(seed, index).levels for index in range(count)]
+
+
 @dataclass(frozen=True)
 class WaveClips:
     """Batches for the vocoder, `clips(step)`: wave (B, 256 T) of other levels and colours."""

@@ -2,7 +2,7 @@
 
 Same clips, same seeds, one row a network: parameters, CPU seconds a step, share of them that the data takes, steps
 done, and the error of x0 on held-out clips at three places of the clock. A network's own loss says nothing here: one
-says v, the other x0.
+says v, others x0.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from domains.audio.spectrogram.clips import statistics
 from domains.audio.spectrogram.measure import validation
 from domains.audio.spectrogram.mel import SMALL_RANGE
-from domains.audio.spectrogram.model import Format, Spectrograms, new_network
-from domains.audio.spectrogram.train import MUON_LENGTH, SIZES, Clips, Size, loss_of
+from domains.audio.spectrogram.model import Format, Spectrograms
+from domains.audio.spectrogram.train import MUON_LENGTH, SIZES, Clips, Size, fresh, loss_of
 from shared.errors import Cancelled
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
 
@@ -33,7 +33,7 @@ def compared(names: Sequence[str], seconds: float, clips: int) -> Iterator[dict[
     for name in names:
         size = replace(SIZES[name], rows=clips)
         form = Format(size.says, False, codec, level)
-        network = new_network(size.network)
+        network = fresh(size, form)
         batches = Clips(size, form)
         batches(0)  # the first pieces, which a long run does not notice
         steps, spent, data = _trained(network, form, size, batches, seconds)
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the small networks for equal CPU time and compare them.")
     parser.add_argument("--seconds", type=float, default=30.0, help="CPU seconds a network")
     parser.add_argument("--clips", type=int, default=16, help="a step")
-    parser.add_argument("--networks", nargs="+", choices=sorted(SIZES), default=["cpu", "dit"])
+    parser.add_argument("--networks", nargs="+", choices=sorted(SIZES), default=["cpu", "unet", "dit"])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for row in compared(asked.networks, asked.seconds, asked.clips):

@@ -1,7 +1,8 @@
 """The spectrogram model: networks, what their numbers mean, and the call that the core makes.
 
     paper       2-d U-Net over frequency and time, 1000 levels of the cosine schedule, eps, L1 (Wu et al. 2023)
-    small_unet  1-d U-Net over time with the mel bins as channels, cosine clock, v (Salimans and Ho 2022)
+    small       1-d U-Net over time with the mel bins as channels, cosine clock, behind a linear filter (prior.py)
+    small_unet  the same without the filter, v (Salimans and Ho 2022): behind the filter alone after an hour
     small_dit   1-d transformer, two frames a token, the same clock, x0: a token of 256 numbers cannot carry the noise
                 of the 320 that it stands for, but it can carry what is under it (Li and He 2025)
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from domains.audio.controls.tags import GENRES, MOODS, Tags
 from domains.audio.spectrogram.mel import MELS, Codec
+from domains.audio.spectrogram.prior import PriorConfig, PriorUNet
 from shared import checkpoints
 from shared.adapters import files
 from shared.adapters.host import host_of
@@ -51,6 +53,7 @@ HEADS: Final[Mapping[str, Any]] = {"eps": eps_head, "v": v_head, "x0": x0_head}
 SMALL_UNET: Final = UNetConfig(
     dims=1, in_channels=MELS, out_channels=MELS, channels=(224, 256, 256), blocks=1, vectors={"tags": TAGS}
 )
+SMALL: Final = PriorConfig(replace(SMALL_UNET, in_channels=2 * MELS))
 SMALL_DIT: Final = DiTConfig(
     dims=1,
     in_channels=MELS,
@@ -149,10 +152,14 @@ def shipped() -> Spectrograms:
     return Spectrograms.from_pretrained()
 
 
-def new_network(config: UNetConfig | DiTConfig, seed: int = 0) -> nn.Module:
+NetworkConfig = UNetConfig | DiTConfig | PriorConfig
+KINDS: Final[Mapping[type, type[nn.Module]]] = {UNetConfig: UNet, DiTConfig: DiT, PriorConfig: PriorUNet}
+
+
+def new_network(config: NetworkConfig, seed: int = 0) -> nn.Module:
     """The network at its start, the same for the same seed."""
     with seeded(seed):
-        return DiT(config) if isinstance(config, DiTConfig) else UNet(config)
+        return KINDS[type(config)](config)
 
 
 def denoiser(network: nn.Module, form: Format) -> Denoiser:

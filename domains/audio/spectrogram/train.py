@@ -7,7 +7,7 @@ they are needed (clips.py), a batch is a pure function of its step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from domains.audio.compose.composer import Split
 from domains.audio.controls.tags import Tags
-from domains.audio.spectrogram.clips import DATA, FIRST, Piece, cut, piece, start, statistics, window
+from domains.audio.spectrogram.clips import DATA, FIRST, Piece, cut, learned, piece, start, statistics, window
 from domains.audio.spectrogram.control import ControlConfig, SpectrogramControl, hint
 from domains.audio.spectrogram.masking import PARTIAL, draw_bound
 from domains.audio.spectrogram.measure import measured, validation
@@ -28,23 +28,24 @@ from domains.audio.spectrogram.model import (
     FRAMES,
     PAPER,
     RECIPE,
+    SMALL,
     SMALL_DIT,
     SMALL_UNET,
     Format,
+    NetworkConfig,
     Says,
     Spectrograms,
     denoiser,
     new_network,
     told,
 )
+from domains.audio.spectrogram.prior import PriorUNet
 from shared import checkpoints
 from shared.adapters import files
 from shared.adapters.controlnet import HINT
 from shared.adapters.host import host_of
 from shared.adapters.train import training
 from shared.errors import UserError
-from shared.networks.dit import DiTConfig
-from shared.networks.unet import UNetConfig
 from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.training.loop import Batch, TrainReport, TrainSettings, fit
@@ -63,10 +64,10 @@ class Size:
     paper     all as in Music ControlNet: eps and L1, no chords, no mask channels, the melody as extracted
     rows      clips a step;  lr, warmup, ema  of the training;  fresh  pieces composed a step,
               and `first` before the first one
-    muon      matrices of the base that Muon trains (shared/training/muon.py), empty for none
+    muon      matrices of the base that Muon trains (shared/training/muon.py), empty for none;  beside  of the control
     """
 
-    network: UNetConfig | DiTConfig
+    network: NetworkConfig
     says: Says
     rows: int
     lr: float
@@ -77,18 +78,21 @@ class Size:
     first: int = FIRST
     paper: bool = False
     muon: str = ""
+    beside: str = ""
 
 
 CONVOLUTIONS: Final = "conv|film|sample|stem|join"
+BESIDE: Final = "conv|film|sample|enter|mlps|zeros"
 LINEAR: Final = "attention|mlp|modulation|input"
 SIZES: Final = {
-    "cpu": Size(SMALL_UNET, "v", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=CONVOLUTIONS),
-    "gpu": Size(SMALL_UNET, "v", rows=128, lr=1e-3, ema=0.9995, fresh=0.1, muon=CONVOLUTIONS),
+    "cpu": Size(SMALL, "x0", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=CONVOLUTIONS, beside=BESIDE),
+    "gpu": Size(SMALL, "x0", rows=128, lr=1e-3, ema=0.9995, fresh=0.1, muon=CONVOLUTIONS, beside=BESIDE),
+    "unet": Size(SMALL_UNET, "v", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=CONVOLUTIONS),
     "dit": Size(SMALL_DIT, "x0", rows=16, lr=1e-3, ema=0.998, fresh=0.5, muon=LINEAR),
     "paper": Size(PAPER, "eps", rows=24, lr=1e-4, ema=0.9995, fresh=0.5, warmup=1000, paper=True),
 }
 MUON_LENGTH: Final = 0.4
-TARGETS: Final[Mapping[Says, tuple[Target, Any]]] = {"eps": ("eps", "l1"), "v": ("head", "l2"), "x0": ("x0", "l2")}
+TARGETS: Final[Mapping[Says, tuple[Target, Any]]] = {"eps": ("eps", "l1"), "v": ("head", "l2"), "x0": ("v", "l2")}
 
 
 def train(
@@ -109,12 +113,12 @@ def train(
     own = recipe or _size(size)
     codec, level = statistics(SMALL_RANGE, own.paper, own.first // 2)
     form = Format(own.says, own.paper, codec, level)
-    network = new_network(own.network)
+    network = fresh(own, form)
     report = fit(
         network,
         loss_of(form),
         Clips(own, form),
-        settings=replace(_settings(own, minutes, steps), muon=own.muon, muon_length=MUON_LENGTH),
+        settings=_settings(own, own.muon, minutes, steps),
         out=out,
         resume=resume,
     )
@@ -151,7 +155,9 @@ def train_control(
         control = SpectrogramControl(host_of(network), ControlConfig.of(paper_exact=own.paper))
     clips = Clips(own, form, seed=2, control=control.config, partial=partial)
     with training(network, control) as trainee:
-        report = fit(trainee, loss_of(form), clips, settings=_settings(own, minutes, steps), out=out, resume=resume)
+        report = fit(
+            trainee, loss_of(form), clips, settings=_settings(own, own.beside, minutes, steps), out=out, resume=resume
+        )
         trainee.load_state_dict(dict(report.ema))
     trainee.cpu()
     model = Spectrograms(network, form, whole.card, control.eval())
@@ -159,6 +165,14 @@ def train_control(
     path = out / file_of(size, control=True).name
     files.save(path, control, host_of(network), card)
     return path
+
+
+def fresh(size: Size, form: Format) -> nn.Module:
+    """The network at its start; a filter in front of it has learned from the first pieces."""
+    network = new_network(size.network)
+    if isinstance(network, PriorUNet):
+        network.learn([form.codec.encode(torch.from_numpy(one).float()) for one in learned(size.first)])
+    return network
 
 
 def file_of(size: str, *, control: bool) -> Path:
@@ -228,13 +242,15 @@ def _size(size: str) -> Size:
     return SIZES[size]
 
 
-def _settings(own: Size, minutes: float, steps: int | None) -> TrainSettings:
+def _settings(own: Size, muon: str, minutes: float, steps: int | None) -> TrainSettings:
     return TrainSettings(
         steps=steps,
         minutes=minutes,
         lr=own.lr,
         warmup=own.warmup,
         ema=own.ema,
+        muon=muon,
+        muon_length=MUON_LENGTH,
         bf16=fast_dtype() is not None,
     )
 
