@@ -20,6 +20,23 @@ from shared.errors import UserError
 FOUR = BeatGrid.steady(120.0)
 
 
+def test_tapped_beats_become_one_tempo_where_a_hand_meant_one_and_stay_as_tapped_otherwise() -> None:
+    theme = EXAMPLES["theme"]()
+    off = [0.01, -0.015, 0.0, 0.02, -0.01, 0.0]
+    steady = edits.with_beats(theme, [2.7 + 0.6 * n + late for n, late in enumerate(off)])
+    assert steady.melody == theme.melody and steady.grid is not None and len(steady.grid.tempos) == 1
+    assert steady.grid.tempos[0].qpm == pytest.approx(100, rel=0.01)
+    assert np.abs(steady.grid.downbeats(8.0) - 2.7).min() < 0.02 and steady.grid.start <= 0
+    slowing = [1.0, 1.5, 2.05, 2.65, 3.3, 4.0, 4.75]
+    free = edits.with_beats(theme, slowing)
+    assert free.grid is not None
+    assert free.grid.beats(8.0)[:9] == pytest.approx([0.0, 0.5, *slowing])
+    assert free.grid.downbeats(8.0)[:2] == pytest.approx([1.0, 3.3 - 0.0])
+    for bad, words in (([1.0], "two beats"), ([2.0, 1.0, 3.0, 4.0], "order"), ([1.0, 99.0], "beat")):
+        with pytest.raises(UserError, match=words):
+            edits.with_beats(theme, bad)
+
+
 @pytest.mark.parametrize("name", CONTROL_EXAMPLES)
 def test_every_example_is_whole_bars_long_and_can_be_named_like_a_file(name: str) -> None:
     controls = read_controls(f"example:{name}")

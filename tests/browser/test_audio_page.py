@@ -61,6 +61,29 @@ TAPS = """(canvas) => {
 }"""
 
 
+# Seven taps on the beats of something that plays: 100 a minute from 0.3 s on, and a hand that is 80 ms late.
+ALONG = """(canvas) => {
+  let now = 1e7;
+  performance.now = () => now;
+  for (let n = 0; n < 7; n += 1, now += 600) {
+    window.dispatchEvent(new CustomEvent('audio-time', { detail: 0.3 + 0.6 * n + 0.08 }));
+    canvas.dispatchEvent(new KeyboardEvent('keydown', { key: ' ', bubbles: true }));
+  }
+  delete performance.now;
+}"""
+# The button, then eight taps, each 80 ms after its click.
+LATE = """(canvas) => {
+  let now = 1e6;
+  performance.now = () => now;
+  document.querySelector('#lanes [data-do=calibrate]').click();
+  for (let n = 0; n < 8; n += 1) {
+    now = 1e6 + 600 * (n + 1) + 80;
+    canvas.dispatchEvent(new KeyboardEvent('keydown', { key: ' ', bubbles: true }));
+  }
+  delete performance.now;
+}"""
+
+
 def lane(page: Any, kind: str) -> Any:
     return page.locator(f"#lanes .lane[data-kind={kind}] canvas")
 
@@ -175,6 +198,14 @@ def test_everything_the_mouse_draws_is_reached_by_keys_and_typed_tables(tab: Vis
     assert asked(page).length == 16.0 and notes_of(asked(page)) == [(0.0, 0.75, 73)]
     lane(page, "rhythm").evaluate(TAPS)
     expect(said(page)).to_contain_text("120 beats a minute; notes follow")
+
+    lane(page, "rhythm").evaluate(LATE)
+    expect(said(page)).to_contain_text("80 milliseconds after the sound")
+    notes = notes_of(asked(page))
+    lane(page, "rhythm").evaluate(ALONG)
+    expect(said(page)).to_contain_text("Beats as tapped: 100 beats a minute; notes stay")
+    grid = asked(page).grid
+    assert grid is not None and 0.3 in grid.downbeats(4.0).round(3) and notes_of(asked(page)) == notes
 
     open_part(page, "Type it")
     expect(page.locator("#table-notes")).to_contain_text("C#5")

@@ -53,6 +53,12 @@ def _reshaped(controls: Controls, wish: Mapping[str, Any]) -> tuple[Controls, st
         follow = bool(wish.get("follow", True))
         made = edits.with_tempo(controls, wish["bpm"], follow=follow)
         return made, f"{wish['bpm']:g} beats a minute; notes {'follow' if follow else 'stay where they are'}."
+    if "beats" in wish:
+        made = edits.with_beats(controls, wish["beats"])
+        assert made.grid is not None
+        bpm = made.grid.tempos[0].qpm / made.grid.metres[0].beat
+        held = "" if len(made.grid.tempos) == 1 else " at first, and then as tapped"
+        return made, f"Beats as tapped: {bpm:.4g} beats a minute{held}; notes stay in place."
     if "times" in wish:
         made = edits.times_tempo(controls, 2.0 if wish["times"] == 2 else 0.5)
         assert made.grid is not None

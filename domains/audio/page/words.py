@@ -23,7 +23,8 @@ and beats in the sound, by the extractors that also read recordings, which err n
 notes are struck.
 
 **Tempo.** *BPM* with *notes follow* stretches everything; ÷2 and ×2 mend a tempo that was heard as its double or half,
-the notes stay where they are. Taps set the tempo. A metre and a number of bars give the exact length.
+the notes stay where they are. Taps set the tempo; taps while something plays set the beats, the first of them a bar.
+*Calibrate* finds how late your taps come. A metre and a number of bars give the exact length.
 
 **More like this** keeps a run near to one take: change 0 repeats it, 1 is another piece. **Change a take** writes some
 of its bars or parts anew, or lets it go on; every other note stays. The new takes stand in place of the old.

@@ -1,6 +1,6 @@
 // Buttons, fields, the play-head, and what was obtained: other parts of the page speak through events of the window.
 const CONTENT = { melody: () => [], dynamics: () => [[0, -20], [tidy(state.length), -20]], rhythm: () => ({ ...FREE_GRID }), chords: () => null };
-let playing = null;  // seconds of the clip that are heard now
+let playing = null, heardAt = 0;  // seconds of the clip that are heard now; when that was said
 
 function placeHead() {
   const canvas = lanes.melody.canvas;
@@ -21,7 +21,7 @@ Object.values(lanes).forEach(({ kind, section, asked }) => {
 });
 
 const BUTTONS = {
-  undo, redo, tap,
+  undo, redo, tap, calibrate,
   wider: () => zoomBy(2),
   narrower: () => zoomBy(0.5),
   lower: () => shiftOctave(-1),
@@ -45,7 +45,7 @@ element.querySelectorAll('.lane-head input').forEach((input) => input.addEventLi
 }));
 slider.querySelector('input').addEventListener('input', (event) => look(Number(event.target.value), zoom));
 
-window.addEventListener('audio-time', (event) => { playing = event.detail; if (state) placeHead(); });
+window.addEventListener('audio-time', (event) => { playing = event.detail; heardAt = performance.now(); if (state) placeHead(); });
 window.addEventListener('audio-found', (event) => { found = event.detail; paint(); });
 window.addEventListener('audio-melody', (event) => {
   if (!state) return;
