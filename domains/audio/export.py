@@ -82,7 +82,8 @@ def packed(path: Path, files: Sequence[Path]) -> Path:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(files):
                 entry = zipfile.ZipInfo(file.name)  # of 1980, whenever it is made
-                with file.open("rb") as sound, archive.open(entry, "w", force_zip64=True) as place:
+                entry.file_size = file.stat().st_size  # so that only a huge one is written as such
+                with file.open("rb") as sound, archive.open(entry, "w") as place:
                     shutil.copyfileobj(sound, place)
 
     return write_atomic(path, write)

@@ -58,7 +58,7 @@ class Playing(Settings):
 
     takes: int = option(4, low=1, high=16, unit="takes", help="How many answers to make.")
     seed: int = option(0, kind="seed", help="Same seed, same music; take k uses seed + k - 1.")
-    stems: bool = option(False, help="Write every instrument into a file of its own, too.")
+    stems: bool = option(False, help="Write every instrument into a file of its own, and all into stems.zip.")
     strict: bool = option(
         True,
         help="What is asked is law: melody and drums note for note, chord tones alone; off: as the model learned it.",

@@ -96,7 +96,7 @@ class RenderMusic(Settings):
 
     music: str = option(REQUIRED, kind="file", suffixes=SCORES, help="A MIDI file.")
     style: str = option(AUTO, choices=(AUTO, *GENRES), help="Whose balance and room; auto: the file's genre, or pop.")
-    stems: bool = option(False, help="Write every track into a file of its own, too.")
+    stems: bool = option(False, help="Write every track into a file of its own, and all into stems.zip.")
     loop: bool = option(False, help="Exactly the whole bars, the end rings into the start.")
     rate: str = option("44100", choices=RATES, advanced=True, help="Samples a second.")
     format: str = option("wav", choices=FORMATS, advanced=True, help="Format of the recordings.")

@@ -144,7 +144,8 @@ def _cut(settings: LoopMusic) -> tuple[NDArray[np.float32], int, float, str, lis
         notes.append(f"{rate / 1000:g} kHz resampled to 48 kHz")
         rate = 48_000
     if recording.channels > 5:
-        notes.append(f"its loudness is that of 5 of the {recording.channels} channels: see domains/audio/loudness.py")
+        behind = ", what is behind counted at the sides" if recording.channels > 6 else ""
+        notes.append(f"its loudness is that of 5 of the {recording.channels} channels, without the low one{behind}")
     lead = min(SEAM, settings.start)
     wave = read_channels(settings.music, rate=rate, start=settings.start - lead, seconds=lead + length + RINGS)
     first, n = round(lead * rate), round(length * rate)
