@@ -42,12 +42,7 @@ PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
 @dataclass(frozen=True)
 class Size:
-    """What a recipe costs.
-
-    steps     of `rows` patches of `edge` voxels, every fourth of an eighth as many that are twice as wide: wide lesions
-              have voxels that see no border, and narrow patches have none
-    phantoms  how many the machine can hold
-    """
+    """What a recipe costs. steps of `rows` patches of `edge` voxels; how many phantoms the machine can hold."""
 
     phantoms: int
     steps: int
@@ -57,12 +52,9 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=2000, rows=8, edge=24, lr=2e-3),
+    "cpu": Size(phantoms=16, steps=2000, rows=8, edge=24, lr=8e-4),
     "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
 }
-MATRICES = "conv|film|sample|stem|join"  # trained by Muon
-MUON_LENGTH = 0.5
-WIDE = 4  # every so many steps, the patches are twice as wide
 
 
 def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool = False) -> Path:
@@ -70,15 +62,9 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     recipe = SIZES[size]
     subjects = prepared_subjects(out, recipe.phantoms)
     network = new_network()
-    batches = WiderPatches.of(subjects, recipe)
+    batches = LesionPatches(subjects, shares(subjects), recipe.edge, recipe.rows)
     settings = TrainSettings(
-        steps=recipe.steps,
-        minutes=minutes,
-        lr=recipe.lr,
-        muon=MATRICES,
-        muon_length=MUON_LENGTH,
-        bf16=fast_dtype() is not None,
-        ema=0.999,
+        steps=recipe.steps, minutes=minutes, lr=recipe.lr, bf16=fast_dtype() is not None, ema=0.999
     )
     report = fit(network, lesion_loss, batches, settings=settings, out=out, resume=resume)
     network.load_state_dict(dict(report.ema))
@@ -147,25 +133,6 @@ def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *,
 
 def _mean_over(wrong: Tensor, where: Tensor) -> Tensor:
     return (where * wrong).sum((1, 2, 3, 4)) / where.sum((1, 2, 3, 4)).clamp_min(SMALLEST)
-
-
-@dataclass(frozen=True, eq=False)
-class WiderPatches:
-    """Batches, `batches(step)`: narrow patches, and every `WIDE` steps fewer and wider ones."""
-
-    narrow: LesionPatches
-    wide: LesionPatches
-
-    @classmethod
-    def of(cls, subjects: Sequence[Subject], size: Size) -> WiderPatches:
-        chances = shares(subjects)
-        return cls(
-            LesionPatches(subjects, chances, size.edge, size.rows),
-            LesionPatches(subjects, chances, 2 * size.edge, max(1, size.rows // 8)),
-        )
-
-    def __call__(self, step: int) -> dict[str, Tensor]:
-        return (self.wide if step % WIDE == WIDE - 1 else self.narrow)(step)
 
 
 def shares(subjects: Sequence[Subject]) -> list[float]:
