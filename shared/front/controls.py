@@ -68,7 +68,7 @@ def _control(option: Option) -> Control:
     import gradio as gr
 
     known: dict[str, Any] = {"label": option.label, "elem_id": f"option-{option.name}"}
-    info = option.sentence()
+    info = option.help if option.choices else option.sentence()  # a control of choices lists them itself
     value = None if option.required else option.plain(option.default)
     if option.kind in ("file", "files"):
         return Control(option, _file_components(option, known))

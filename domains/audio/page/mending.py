@@ -32,7 +32,7 @@ def lay_out(parts: handlers.Parts) -> None:
         parts.what = gr.Radio([ANEW, MORE], value=ANEW, label="What", show_label=False, elem_id="change-what")
         with gr.Row(elem_classes="tight"):
             parts.from_bar = gr.Number(1, precision=0, minimum=1, label="From bar", min_width=90, elem_id="from-bar")
-            parts.to_bar = gr.Number(None, precision=0, label="To bar", min_width=90, elem_id="to-bar")
+            parts.to_bar = gr.Number(1, precision=0, minimum=1, label="To bar", min_width=90, elem_id="to-bar")
             parts.more = gr.Number(
                 4, precision=0, minimum=1, label="Bars to add", min_width=90, visible=False, elem_id="more-bars"
             )
@@ -77,7 +77,7 @@ def wanted(
     music = {"music": musics[number]}
     if what == MORE:
         return CONTINUE, {**music, "bars": _whole(more, "Bars to add")}
-    bars = {"from_bar": _whole(first, "From bar"), "to_bar": None if last is None else _whole(last, "To bar")}
+    bars = {"from_bar": _whole(first, "From bar"), "to_bar": _whole(last, "To bar")}
     return INPAINT, {**music, **bars, "parts": [role for role in PARTS if role in (roles or [])]}
 
 
