@@ -7,6 +7,11 @@
 
 Process and head come from the scheduler (`scheduler_config.py`): nobody types them. A condition is a mapping from the
 network's own argument names to batch-first tensors; what each network takes is in `KNOWN`.
+
+What a scheduler makes of each believed clean value is no part of the network, and left to the run: `clip_sample`, which
+DDPM and DDIM of both libraries have on, is `sample(..., guidance=[Clamp(-1, 1)])` of shared/guidance/clamp.py (the ends
+are clip_sample_range, or MONAI's clip_sample_min and clip_sample_max). `thresholding` is refused, as `SuiteScheduler`
+does; options of how a run is spaced are refused where they would act, by `grid_like`.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ from torch import Tensor, nn
 
 from shared.denoiser import Cond, Denoiser, velocity_head
 from shared.errors import UserError
+from shared.interop.renaming import called_today
 from shared.interop.scheduler_config import Trained, read, trained
+from shared.interop.timesteps import refuse_foreign_beliefs
 from shared.process import flow
 
 Said = tuple[Tensor, dict[str, Tensor]]
@@ -165,9 +172,11 @@ def from_diffusers(
     source     the network; or a folder in the layout of save_pretrained, of a pipeline (its `unet` or `transformer` is
                taken, and its scheduler) or of a network alone. Safetensors only; nothing is looked up elsewhere.
     scheduler  how it was trained: a scheduler, its config, or the folder of one; None: the one of the pipeline's folder
+               (its clip_sample is not applied: ask for it by sample(..., guidance=[Clamp(-1, 1)]))
     null       the condition that stands for none, for classifier-free guidance (the embeddings of the empty prompt)
     dtype      of weights that come from a folder;  max_rows, autocast  of `Denoiser`
-    Raises UserError for a class of network that is not known, a folder that is none, or weights that are pickled.
+    Raises UserError for a class of network that is not known, a folder that is none, weights that are pickled, and
+    a scheduler with thresholding or continuous timesteps.
     """
     if isinstance(source, nn.Module):
         network = source
@@ -179,7 +188,9 @@ def from_diffusers(
         scheduler = folder if scheduler is None else scheduler
         network = _loaded(folder, dtype)
     known = _known(type(network).__name__, KNOWN, "diffusers")
-    return _denoiser(Adapted(network, known), trained(read(scheduler)), null, max_rows, autocast)
+    config = read(scheduler)
+    refuse_foreign_beliefs(config)
+    return _denoiser(Adapted(network, known), trained(config), null, max_rows, autocast)
 
 
 def _loaded(folder: Path, dtype: torch.dtype) -> nn.Module:
@@ -189,8 +200,9 @@ def _loaded(folder: Path, dtype: torch.dtype) -> nn.Module:
         remedy = "give a folder written by save_pretrained, of a pipeline or of a network"
         raise UserError("holds no network of diffusers", where=str(folder), remedy=remedy)
     try:
-        name = str(json.loads(config.read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError):
+        said = json.loads(config.read_text(encoding="utf-8"))
+        name = called_today(str(said["_class_name"]), said)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         raise UserError("does not name its network", where=str(config), remedy="restore the file") from None
     _known(name, KNOWN, "diffusers")
     import diffusers
@@ -223,6 +235,7 @@ def from_monai(
 
     network    DiffusionModelUNet or SPADEDiffusionModelUNet; ControlNets and transformers are not known here
     scheduler  the scheduler it was trained with: one with betas (DDPM, DDIM, PNDM) or RFlowScheduler
+               (clip_sample, on in DDPM and DDIM, is not applied: sample(..., guidance=[Clamp(-1, 1)]) does it)
     null, max_rows, autocast   of `Denoiser`
     Raises UserError for a class of network or of scheduler that is not known.
     """

@@ -4,6 +4,8 @@
     network = network_from_diffusers(UNet2DModel(...))       a network at hand
 
 UNet2DModel becomes a classical U-Net, DiTTransformer2DModel a DiT. Labels become the condition "class_labels".
+Folders of older versions are read as diffusers itself reads them: options that came later have its defaults, a
+Transformer2DModel is what its norm_type says, and options that are gone may stand there unused.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from shared.checkpoints import place
 from shared.errors import UserError
-from shared.interop.renaming import Rules, geometric, refuse, refuse_unless, renamed, with_null_row
+from shared.interop.renaming import Rules, called_today, geometric, refuse, refuse_unless, renamed, whole, with_null_row
 from shared.networks.classic_unet import ClassicUNet, ClassicUNetConfig
 from shared.networks.dit import DiT, DiTConfig
 
@@ -37,6 +39,7 @@ def network_from_diffusers(source: nn.Module | Path | str) -> ClassicUNet | DiT:
         kind, config, tensors = type(source).__name__, dict(getattr(source, "config", {})), source.state_dict()
     else:
         kind, config, tensors = _read(Path(source))
+    kind = called_today(kind, config)
     if kind == "UNet2DModel":
         return unet2d(config, tensors)
     if kind == "DiTTransformer2DModel":
@@ -62,35 +65,48 @@ def _read(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
 
 # -------------------------------------------------------------------------------------------------------- UNet2DModel
 
-UNET_ACCEPTED: dict[str, tuple[Any, ...]] = {
-    "sample_size": (),
-    "in_channels": (),
-    "out_channels": (),
+# Option -> diffusers' default, which a configuration written before the option came stands for.
+UNET_DEFAULTS: dict[str, Any] = {
+    "sample_size": None,
+    "in_channels": 3,
+    "out_channels": 3,
+    "center_input_sample": False,
+    "time_embedding_type": "positional",
+    "time_embedding_dim": None,
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+    "mid_block_type": "UNetMidBlock2D",
+    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (224, 448, 672, 896),
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "downsample_padding": 1,
+    "downsample_type": "conv",
+    "upsample_type": "conv",
+    "dropout": 0.0,
+    "act_fn": "silu",
+    "attention_head_dim": 8,
+    "norm_num_groups": 32,
+    "attn_norm_num_groups": None,
+    "norm_eps": 1e-5,
+    "resnet_time_scale_shift": "default",
+    "add_attention": True,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "num_train_timesteps": None,  # read by learned time embeddings only
+}
+UNET_ACCEPTED: dict[str, tuple[Any, ...]] = dict.fromkeys(UNET_DEFAULTS, ()) | {
     "center_input_sample": (False,),
     "time_embedding_type": ("positional",),
-    "time_embedding_dim": (),
-    "freq_shift": (),
-    "flip_sin_to_cos": (),
-    "down_block_types": (),
     "mid_block_type": ("UNetMidBlock2D",),
-    "up_block_types": (),
-    "block_out_channels": (),
-    "layers_per_block": (),
     "mid_block_scale_factor": (1,),
     "downsample_padding": (0, 1),
     "downsample_type": ("conv", "resnet"),
     "upsample_type": ("conv", "resnet"),
-    "dropout": (),
     "act_fn": ("silu", "swish"),
-    "attention_head_dim": (),
-    "norm_num_groups": (),
-    "attn_norm_num_groups": (),
-    "norm_eps": (),
     "resnet_time_scale_shift": ("default", "scale_shift"),
-    "add_attention": (),
     "class_embed_type": (None,),
-    "num_class_embeds": (),
-    "num_train_timesteps": (),  # read by learned time embeddings only
 }
 # Block type -> (attention, resampling; None: the option of that way says which)
 DOWN = {"DownBlock2D": (False, "conv"), "AttnDownBlock2D": (True, None), "ResnetDownsampleBlock2D": (False, "resnet")}
@@ -106,6 +122,10 @@ UNET_RULES: Rules = (
     (r"^(down|up)_blocks\.", r"\1."),
     (r"\.(down|up)samplers\.0\.", ".sample."),
     (r"\.group_norm\.", ".norm."),
+    (r"\.query\.", ".to_q."),  # these four as the first versions had them
+    (r"\.key\.", ".to_k."),
+    (r"\.value\.", ".to_v."),
+    (r"\.proj_attn\.", ".to_out.0."),
     (r"\.to_([qkv])\.", r".attention.\1."),
     (r"\.to_out\.0\.", ".attention.out."),
     (r"\.resnets\.", ".blocks."),
@@ -119,15 +139,16 @@ UNET_RULES: Rules = (
 
 
 def unet2d(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ClassicUNet:
-    """Our network of a UNet2DModel's whole configuration with its weights (state_dict); UserError where they differ."""
+    """Our network of a UNet2DModel's configuration with its weights (state_dict); UserError where they differ."""
+    config = whole(config, UNET_DEFAULTS)
     refuse_unless(config, UNET_ACCEPTED, where="UNet2DModel")
     network = ClassicUNet(_unet_config(config))
     given = dict(tensors)
-    if not config["flip_sin_to_cos"]:  # sines first: our features have them second
-        weight = given["time_embedding.linear_1.weight"]
-        given["time_embedding.linear_1.weight"] = weight.roll(weight.shape[1] // 2, dims=1)
-    if config["num_class_embeds"] is not None:
-        given["class_embedding.weight"] = with_null_row(given["class_embedding.weight"])
+    time, classes = "time_embedding.linear_1.weight", "class_embedding.weight"
+    if time in given and not config["flip_sin_to_cos"]:  # sines first: our features have them second
+        given[time] = given[time].roll(given[time].shape[1] // 2, dims=1)
+    if classes in given:
+        given[classes] = with_null_row(given[classes])
     place(network, renamed(given, UNET_RULES), where="UNet2DModel")
     return network.eval()
 
@@ -187,23 +208,29 @@ def _unet_config(config: Mapping[str, Any]) -> ClassicUNetConfig:
 
 # --------------------------------------------------------------------------------------------- DiTTransformer2DModel
 
-DIT_ACCEPTED: dict[str, tuple[Any, ...]] = {
-    "num_attention_heads": (),
-    "attention_head_dim": (),
-    "in_channels": (),
-    "out_channels": (),
-    "num_layers": (),
+DIT_DEFAULTS: dict[str, Any] = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": 4,
+    "out_channels": None,
+    "num_layers": 28,
+    "dropout": 0.0,
+    "norm_num_groups": 32,  # nothing reads it
+    "attention_bias": True,
+    "sample_size": 32,
+    "patch_size": 2,
+    "activation_fn": "gelu-approximate",
+    "num_embeds_ada_norm": 1000,
+    "upcast_attention": False,  # of the precision, not of what is computed
+    "norm_type": "ada_norm_zero",
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-5,
+}
+DIT_ACCEPTED: dict[str, tuple[Any, ...]] = dict.fromkeys(DIT_DEFAULTS, ()) | {
     "dropout": (0.0,),
-    "norm_num_groups": (),  # nothing reads it
-    "attention_bias": (),
-    "sample_size": (),
-    "patch_size": (),
     "activation_fn": ("gelu-approximate",),
-    "num_embeds_ada_norm": (),
-    "upcast_attention": (),  # of the precision, not of what is computed
     "norm_type": ("ada_norm_zero",),
     "norm_elementwise_affine": (False,),
-    "norm_eps": (),
 }
 DIT_RULES: Rules = (
     (r"^pos_embed\.proj\.", "input."),
@@ -222,12 +249,13 @@ DIT_RULES: Rules = (
 
 
 def dit2d(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DiT:
-    """Our network of a DiTTransformer2DModel's whole configuration with its weights (state_dict).
+    """Our network of a DiTTransformer2DModel's configuration with its weights (state_dict).
 
     Every block of theirs embeds time and label with weights of its own; in all published models these are equal, and
     ours has them once. Other sizes than sample_size, which theirs would stretch its positions for, are not equal.
     """
     where = "DiTTransformer2DModel"
+    config = whole(config, DIT_DEFAULTS)
     refuse_unless(config, DIT_ACCEPTED, where=where)
     width, patch = config["num_attention_heads"] * config["attention_head_dim"], config["patch_size"]
     channels = config["out_channels"] or config["in_channels"]
@@ -248,8 +276,9 @@ def dit2d(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DiT:
         )
     )
     given = _one_embedder(dict(tensors), where)
-    given["pos_embed.proj.weight"] = given["pos_embed.proj.weight"].flatten(1)
     for name, value in list(given.items()):
+        if name == "pos_embed.proj.weight":
+            given[name] = value.flatten(1)
         if name.startswith("proj_out_2."):  # (p, q, c) -> (c, p, q)
             rows = value.unflatten(0, (patch, patch, channels)).movedim(2, 0)
             given[name] = rows.flatten(0, 2)
@@ -264,7 +293,8 @@ def _one_embedder(tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     for name, value in tensors.items():
         block, _, part = name.partition(".norm1.emb.")
         if part and block != "transformer_blocks.0":
-            if not torch.equal(value, tensors[f"transformer_blocks.0.norm1.emb.{part}"]):
+            first = tensors.get(f"transformer_blocks.0.norm1.emb.{part}")
+            if first is not None and not torch.equal(value, first):  # an absent one is listed as missing
                 raise UserError(
                     f"{name} differs from the first block's; ours embeds time and label once",
                     where=where,

@@ -177,8 +177,9 @@ def _whole_attention(tensors: dict[str, Tensor], config: ClassicUNetConfig) -> d
         if out not in tensors:
             tensors[out] = torch.eye(tensors[name].shape[0])
             tensors[out.replace("weight", "bias")] = torch.zeros(tensors[name].shape[0])
-    if config.classes:
-        tensors["class_embedding.weight"] = with_null_row(tensors["class_embedding.weight"])
+    classes = "class_embedding.weight"
+    if config.classes and classes in tensors:
+        tensors[classes] = with_null_row(tensors[classes])
     return renamed(tensors, RULES)
 
 

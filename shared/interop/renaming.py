@@ -13,6 +13,14 @@ from shared.errors import UserError
 
 Rules = Sequence[tuple[str, str]]  # (regular expression, what it becomes): all are applied, in order
 
+# A Transformer2DModel of old -> what its kinds are called today, by norm_type.
+OLD_TRANSFORMERS = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
+
+
+def called_today(kind: str, config: Mapping[str, Any]) -> str:
+    """The class of a network of diffusers by its name of today: old folders say Transformer2DModel and a norm_type."""
+    return OLD_TRANSFORMERS.get(str(config.get("norm_type")), kind) if kind == "Transformer2DModel" else kind
+
 
 def renamed(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """The tensors under the names that the rules give; a name that no rule knows stays, and will not fit."""
@@ -22,6 +30,17 @@ def renamed(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
             name = re.sub(pattern, becomes, name)
         out[name] = value
     return out
+
+
+def whole(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of any version: defaults where an option was not there yet, without options that are gone.
+
+    One that is gone is left away where it is None or False, which is to say unused; others are kept, and refused.
+    """
+    known = {
+        name: value for name, value in options.items() if name in defaults or not (value is None or value is False)
+    }
+    return {**defaults, **known}
 
 
 def refuse_unless(options: Mapping[str, Any], accepted: Mapping[str, tuple[Any, ...]], *, where: str) -> None:

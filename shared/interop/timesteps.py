@@ -10,7 +10,7 @@ Schedules of Lin et al. 2024 (table 2), Karras et al. 2022 (use_karras_sigmas), 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ from shared.grid import Grid
 from shared.interop.scheduler_config import AS_DPM, AS_EULER, Config, Trained, class_of, prediction_type, trained
 
 RHO = 7.0  # Karras et al. 2022
-# Options of stock schedulers that change a run in a way that nothing here does; each with its way out.
-REFUSED = {
-    "thresholding": "use clip_sample, or shared.sample.sample with a guidance",
+# Options of stock schedulers that nothing here does, each with its way out: of what is believed, and of how a run goes.
+BELIEFS = {"thresholding": "turn it off, and use clip_sample or shared.sample.sample with guidance=[Clamp(-1, 1)]"}
+RUNS = {
     "use_exponential_sigmas": "pass sigmas or timesteps",
     "use_beta_sigmas": "pass sigmas or timesteps",
     "use_lu_lambdas": "pass sigmas or timesteps",
@@ -32,14 +32,24 @@ REFUSED = {
 
 
 def refuse_foreign(config: Config) -> None:
-    """Raise UserError for an option that would be ignored."""
-    for name, remedy in REFUSED.items():
-        if config.get(name):
-            raise UserError(f"the scheduler's option {name} is not known here", remedy=remedy)
+    """Raise UserError for an option that a run would ignore."""
+    refuse_foreign_beliefs(config)
+    _refuse(config, RUNS)
+
+
+def refuse_foreign_beliefs(config: Config) -> None:
+    """Raise UserError for an option without which a network is not read as its scheduler reads it."""
+    _refuse(config, BELIEFS)
     if config.get("timestep_type") == "continuous":
         raise UserError(
             "a continuous timestep_type is not known here", remedy="use a scheduler with discrete timesteps"
         )
+
+
+def _refuse(config: Config, options: Mapping[str, str]) -> None:
+    for name, remedy in options.items():
+        if config.get(name):
+            raise UserError(f"the scheduler's option {name} is not known here", remedy=remedy)
 
 
 def grid_like(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from shared.errors import UserError
-from shared.grid import Grid
+from shared.grid import Grid, own_times
+from shared.guidance.clamp import Clamp
 from shared.guidance.classifier_free import ClassifierFree
 from shared.interop.denoisers import KNOWN, MONAI, from_diffusers, from_monai
 from shared.interop.timesteps import grid_like
@@ -276,6 +277,41 @@ def test_pickled_weights_and_foreign_classes_are_refused_in_one_sentence(tmp_pat
         from_monai(torch.nn.Linear(1, 1), None)
     with pytest.raises(UserError, match="a network alone does not say how it was trained"):
         from_diffusers(unet)
+
+
+@pytest.mark.parametrize("library", ["diffusers", "MONAI"])
+def test_the_clipping_of_a_scheduler_is_a_guidance_of_the_run(library: str) -> None:
+    """A denoiser clips nothing; asked for as its docstring says, the run ends in the scheduler's range."""
+    torch.manual_seed(0)
+    if library == "diffusers":
+        stock = diffusers.DDIMScheduler(clip_sample_range=0.5)
+        network = diffusers.UNet2DModel(
+            sample_size=8, block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+            layers_per_block=1, norm_num_groups=4, add_attention=False,
+        ).eval()  # fmt: skip
+        denoiser, ends = from_diffusers(network, stock), (-0.5, 0.5)
+    else:
+        nets, schedulers = pytest.importorskip("monai.networks.nets"), pytest.importorskip("monai.networks.schedulers")
+        stock = schedulers.DDIMScheduler(1000, clip_sample_min=0.0, clip_sample_max=0.5)
+        network = nets.DiffusionModelUNet(
+            spatial_dims=2, in_channels=3, out_channels=3, channels=(8,), attention_levels=(False,), num_res_blocks=1,
+            norm_num_groups=4,
+        ).eval()  # fmt: skip
+        denoiser, ends = from_monai(network, stock), (0.0, 0.5)
+    grid = own_times(denoiser.process, torch.linspace(1000, 0, STEPS + 1))
+    bare, clipped = (
+        sample(denoiser, DDIM(), grid, noise=NOISE, x=drawn(3, 8, 8), guidance=guidance).x
+        for guidance in ([], [Clamp(*ends)])
+    )
+    assert float(bare.abs().max()) > 1 and (float(clipped.min()), float(clipped.max())) == ends
+    assert "guidance=[Clamp(-1, 1)]" in (from_diffusers.__doc__ or "") and "Clamp(-1, 1)" in (from_monai.__doc__ or "")
+
+
+def test_thresholding_is_refused_as_the_scheduler_refuses_it() -> None:
+    stock = diffusers.DDIMScheduler(thresholding=True)
+    with pytest.raises(UserError, match=r"option thresholding is not known here; turn it off.*Clamp\(-1, 1\)"):
+        from_diffusers(tiny_unet(), stock)
+    from_diffusers(tiny_unet(), {**stock.config, "thresholding": False})
 
 
 def test_conditions_that_a_network_does_not_know_or_lacks_are_named() -> None:
