@@ -5,6 +5,7 @@
 
 The card names the base by class, configuration and the SHA-256 of its weights in float16 (Host.fingerprint); a load on
 another base is refused. Load before the base is cast to bfloat16, which changes its weights.
+A ControlNet of diffusers keeps the folder that its own save_pretrained writes, and is refused here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from shared import checkpoints
 from shared.adapters.adapter import Adapter
 from shared.adapters.controlnet import ControlNet, ControlNetConfig
+from shared.adapters.diffusers_controlnet import StockControlNet
 from shared.adapters.host import Host
 from shared.adapters.lora import LoRA, LoRAConfig
 from shared.errors import UserError
@@ -30,7 +32,17 @@ ADAPTERS: dict[str, tuple[Any, type[Any]]] = {"controlnet": (ControlNet, Control
 def save(
     path: Path | str, adapter: Adapter, host: Host, card: Mapping[str, Any], *, dtype: torch.dtype = torch.float16
 ) -> dict[str, Any]:
-    """Write weights and card of an adapter made for this host; returns the finished card. See checkpoints.save."""
+    """Write weights and card of an adapter made for this host; returns the finished card. See checkpoints.save.
+
+    Raises UserError for a ControlNet of diffusers, whose own folder other programs can read.
+    """
+    if isinstance(adapter, StockControlNet):
+        raise UserError(
+            f"a {adapter.kind} is a network of diffusers",
+            where=Path(path).name,
+            remedy="write it with adapter.network.save_pretrained(folder), and read it with "
+            f"StockControlNet({adapter.kind}.from_pretrained(folder))",
+        )
     kind = next((kind for kind, (made, _) in ADAPTERS.items() if type(adapter) is made), None)
     if kind is None:
         raise TypeError(f"{type(adapter).__name__} is not in the registry {sorted(ADAPTERS)}; add it there")

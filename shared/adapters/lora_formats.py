@@ -2,10 +2,12 @@
 
     report = inspect("style.safetensors", host)       kind, family, rank, and what fits; nothing is attached
     lora = load("style.safetensors", host)            all of it, or a UserError that says what fits and what does not
-    save_kohya("style.safetensors", lora, host)       save_peft(...): the layout of diffusers' save_lora_weights
+    save_kohya("style.safetensors", lora, host)       save_diffusers(...): the layout of diffusers' save_lora_weights
+    save_peft("style", lora, host)                    the folder of PEFT itself, for PeftModel.from_pretrained
 
     kohya       lora_unet_PATH.lora_down.weight  .lora_up.weight  .alpha;   convolutions are 4-d (LoCon)
-    PEFT        unet.PATH.lora_A.weight  .lora_B.weight;   alpha in the file's metadata or adapter_config.json beside it
+    PEFT        PATH.lora_A.weight  .lora_B.weight;   alpha in the file's metadata or adapter_config.json beside it
+                PATH begins with unet. or transformer. (diffusers' save_lora_weights) or base_model.model. (PEFT itself)
     diffusers   unet.PATH.lora.down.weight;   old: PATH.processor.to_q_lora.down.weight
     ComfyUI     diffusion_model.PATH with any of these ends
 
@@ -33,7 +35,7 @@ from shared.adapters.lora import LoRA, LoRAConfig
 from shared.adapters.lora_fused import Low, join, mismatch, split
 from shared.adapters.lora_names import PREFIX, kohya, names
 from shared.errors import UserError
-from shared.front.atomic import write_atomic
+from shared.front.atomic import staged_folder, write_atomic
 
 METADATA = "lora_adapter_metadata"  # where diffusers keeps the configuration of PEFT
 ENDS = (  # kind of file, end of a key with the half it holds
@@ -231,7 +233,7 @@ def _alpha(name: str, path: str, rank: int, alphas: Mapping[str, float], metadat
     if name in alphas:
         return alphas[name]
     pattern = metadata.get("alpha_pattern") or {}
-    own = [value for key, value in pattern.items() if path == key or path.endswith(f".{key}")]
+    own = [value for key, value in pattern.items() if path == key.removeprefix("^") or path.endswith(f".{key}")]
     alpha = float(own[0] if own else metadata.get("lora_alpha", rank))
     return alpha * math.sqrt(rank) if metadata.get("use_rslora") else alpha
 
@@ -270,23 +272,54 @@ def save_kohya(path: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype |
     _write(Path(path), out, dtype, {})
 
 
-def save_peft(path: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype | None = None) -> None:
+def save_diffusers(path: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype | None = None) -> None:
     """Write the layout of diffusers' save_lora_weights: PEFT's names, and its configuration in the metadata."""
     prefix = "unet" if host.of_kind("skip") else "transformer"
-    lows, out = _lows(lora, host), {}
+    lows = _lows(lora, host)
+    config = {f"{prefix}.{name}": value for name, value in _peft(lora, lows, host).items()}
+    _write(Path(path), _halves(prefix, lows), dtype, {METADATA: json.dumps(config, sort_keys=True)})
+
+
+def save_peft(folder: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype | None = None) -> None:
+    """Write PEFT's own folder: adapter_config.json and adapter_model.safetensors; it appears whole or not at all.
+
+    `PeftModel.from_pretrained(network, folder)` reads it, and so does `load` its adapter_model.safetensors.
+    The folder must be new: UserError where something is there already.
+    """
+    lows = _lows(lora, host)
+    config = {"peft_type": "LORA", "task_type": None, "base_model_name_or_path": None, "inference_mode": True}
+    config |= {"bias": "none", "lora_dropout": 0.0, "fan_in_fan_out": False, "use_rslora": False, "use_dora": False}
+    config |= _peft(lora, lows, host)
+    with staged_folder(folder) as staged:
+        write_atomic(staged / "adapter_config.json", json.dumps(config, sort_keys=True, indent=2))
+        _write(staged / "adapter_model.safetensors", _halves("base_model.model", lows), dtype, {})
+
+
+def _halves(prefix: str, lows: Mapping[str, Low]) -> dict[str, Tensor]:
+    out = {}
     for name, low in lows.items():
         out[f"{prefix}.{name}.lora_A.weight"] = low.down
         out[f"{prefix}.{name}.lora_B.weight"] = low.up
+    return out
+
+
+def _peft(lora: LoRA, lows: Mapping[str, Low], host: Host) -> dict[str, Any]:
+    """What PEFT's configuration says of ranks, alphas and layers.
+
+    PEFT takes a name for every layer that ends with it; where others do, ^ keeps a pattern to the one that is meant,
+    and the layers are an expression that names each of them whole.
+    """
+    paths = [site.path for site in host.of_kind("linear", "conv")]
+    shared = {name for name in lows if any(path.endswith(f".{name}") for path in paths)}
+    key = {name: f"^{name}" if name in shared else name for name in lows}
     rank, alpha = lora.config.rank, lora.config.alpha
-    said = {
+    return {
         "r": rank,
         "lora_alpha": rank if alpha is None else alpha,
-        "rank_pattern": {name: low.rank for name, low in lows.items() if low.rank != rank},
-        "alpha_pattern": {name: low.alpha for name, low in lows.items() if low.alpha != (alpha or rank)},
-        "target_modules": list(lows),
+        "rank_pattern": {key[name]: low.rank for name, low in lows.items() if low.rank != rank},
+        "alpha_pattern": {key[name]: low.alpha for name, low in lows.items() if low.alpha != (alpha or rank)},
+        "target_modules": "|".join(map(re.escape, lows)) if shared else list(lows),
     }
-    config = {f"{prefix}.{name}": value for name, value in said.items()}
-    _write(Path(path), out, dtype, {METADATA: json.dumps(config, sort_keys=True)})
 
 
 def _lows(lora: LoRA, host: Host) -> dict[str, Low]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ import torch
 from shared.adapters import files
 from shared.adapters.card import Card
 from shared.adapters.controlnet import ControlNet, ControlNetConfig
+from shared.adapters.diffusers_controlnet import StockControlNet
 from shared.adapters.host import host_of
 from shared.errors import UserError
-from tests.shared.adapters.backbones import Backbone, backbone, stirred
+from tests.shared.adapters.backbones import MAKERS, Backbone, adapter_of, backbone, stirred
 from tests.shared.test_checkpoints import CARD
 
 
@@ -21,23 +24,34 @@ def dit() -> Backbone:
     return backbone("dit")
 
 
-def shown(made: Backbone, adapter) -> torch.Tensor:
-    condition = made.hints() if isinstance(adapter, ControlNet) else {}
-    with made.host.attached([Card(adapter, condition)]) as adapted:
-        return made.run(adapted)
-
-
-@pytest.mark.parametrize("name", ["unet", "dit"])
+@pytest.mark.parametrize("name", list(MAKERS))
 @pytest.mark.parametrize("kind", ["control", "lora"])
-def test_an_adapter_comes_back_as_it_went_in(name, kind, tmp_path):
+def test_an_adapter_comes_back_as_it_went_in_on_every_host(name, kind, tmp_path):
     made = backbone(name)
-    adapter = stirred(getattr(made, kind)())
+    adapter, condition = adapter_of(kind, made)
+    stirred(adapter)
     path = tmp_path / "adapter.safetensors"
-    card = files.save(path, adapter, made.host, CARD, dtype=torch.float32)
-    back, read = files.load(path, made.host)
-    assert read == json.loads(json.dumps(card)) and not back.training
-    assert read["base"]["class"] == type(made.network).__name__
-    assert torch.equal(shown(made, back), shown(made, adapter))
+    if isinstance(adapter, StockControlNet):
+        with pytest.raises(UserError, match=r"adapter\.safetensors: a ControlNetModel .*save_pretrained\(folder\)"):
+            files.save(path, adapter, made.host, CARD)
+        assert not list(tmp_path.iterdir())
+        back = as_the_refusal_says(adapter, tmp_path)
+    else:
+        card = files.save(path, adapter, made.host, CARD, dtype=torch.float32)
+        back, read = files.load(path, made.host)
+        assert read == json.loads(json.dumps(card)) and not back.training
+        assert read["base"]["class"] == type(made.network).__name__
+    outputs = []
+    for one in (back, adapter):
+        with made.host.attached([Card(one, condition)]) as adapted:
+            outputs.append(made.run(adapted))
+    assert torch.equal(*outputs) and not torch.equal(outputs[0], made.run())
+
+
+def as_the_refusal_says(adapter: StockControlNet, folder: Path) -> StockControlNet:
+    network: Any = adapter.network
+    network.save_pretrained(folder)
+    return StockControlNet(type(network).from_pretrained(folder, low_cpu_mem_usage=False))
 
 
 def test_a_base_that_went_through_half_precision_is_the_same_base(dit, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from shared.adapters.card import Card
 from shared.adapters.lora import LoRA, LoRAConfig
-from shared.adapters.lora_formats import inspect, load, save_kohya, save_peft
+from shared.adapters.lora_formats import inspect, load, save_diffusers, save_kohya, save_peft
 from shared.adapters.lora_names import names, stability
 from shared.errors import UserError
 from tests.shared.adapters.backbones import MAKERS, Backbone, backbone, stirred
 
-WRITERS = {"kohya": save_kohya, "PEFT": save_peft}
+WRITERS = {"kohya": save_kohya, "PEFT": save_diffusers}
 
 
 class Bases(dict):
@@ -103,6 +104,54 @@ def test_uneven_parts_of_a_fused_projection_keep_what_they_do(bases, tmp_path):
     torch.testing.assert_close(shown(made, load(path, made.host)), shown(made, lora))
 
 
+# ---------------------------------------------------------------------------------------------------- PEFT's own folder
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_a_folder_of_peft_comes_back_to_the_bit_on_every_host(bases, name, tmp_path):
+    made, folder = bases[name], tmp_path / "style"
+    lora = everywhere(made)
+    save_peft(folder, lora, made.host)
+    assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert set(load_file(folder / "adapter_model.safetensors")) == {
+        f"base_model.model.{path}.lora_{half}.weight" for path in lora.paths for half in "AB"
+    }
+    assert same(load(folder / "adapter_model.safetensors", made.host), lora)
+
+
+@pytest.mark.parametrize("name", ["unet", "flux"])
+def test_the_configuration_for_peft_means_the_layers_ranks_and_scales_of_the_lora(bases, name, tmp_path):
+    """Read by PEFT's own rules: targets are ends of names or an expression, patterns are expressions of their ends."""
+    made = bases[name]
+    short = "stem" if name == "unet" else "proj_out"  # of Flux's layers others end so, too
+    lora = everywhere(made, alpha=None, targets=(short, "*to_q", "*.q"), ranks={short: 4}, alphas={short: 0.5})
+    save_peft(tmp_path / "style", lora, made.host)
+    config = json.loads((tmp_path / "style" / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"], config["bias"]) == ("LORA", 2, 2, "none")
+    targets = config["target_modules"]
+
+    def pattern(word: str, path: str, otherwise: float) -> float:
+        found = (value for key, value in config[word].items() if re.match(rf"(.*\.)?({key})$", path))
+        return next(found, otherwise)
+
+    taken = []
+    for path in (site.path for site in made.host.of_kind("linear", "conv")):
+        if re.fullmatch(targets, path) if isinstance(targets, str) else path.endswith(tuple(f".{t}" for t in targets)):
+            taken.append(path)
+        elif not isinstance(targets, str) and path in targets:
+            taken.append(path)
+    assert sorted(taken) == sorted(lora.paths)
+    for path in taken:
+        assert (pattern("rank_pattern", path, 2), pattern("alpha_pattern", path, 2)) == lora.config.of(path)
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(bases, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError):
+        save_peft(tmp_path, everywhere(bases["unet"]), bases["unet"].host)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
 # --------------------------------------------------------------------------------- agreement with diffusers' converters
 
 
@@ -126,7 +175,7 @@ def test_diffusers_reads_our_kohya_file_as_it_reads_our_peft_file(bases, tmp_pat
     made = bases["unet2d"]
     lora = everywhere(made, targets=("*attn?.to_q", "*attn?.to_k", "*attn?.to_v", "*to_out.0", "*.ff.net.2", "*.conv1"))
     save_kohya(tmp_path / "kohya.safetensors", lora, made.host)
-    save_peft(tmp_path / "peft.safetensors", lora, made.host)
+    save_diffusers(tmp_path / "peft.safetensors", lora, made.host)
     theirs = peft_of(tmp_path / "kohya.safetensors")
     ours = {k.removeprefix("unet."): v for k, v in load_file(tmp_path / "peft.safetensors").items()}
     assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours)
@@ -192,7 +241,7 @@ def test_diffusers_finds_our_metadata(bases, tmp_path):
     from diffusers.utils.state_dict_utils import _load_sft_state_dict_metadata
 
     made, path = bases["unet2d"], tmp_path / "style.safetensors"
-    save_peft(path, everywhere(made, targets=("*to_q",), ranks={}), made.host)
+    save_diffusers(path, everywhere(made, targets=("*to_q",), ranks={}), made.host)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = _load_sft_state_dict_metadata(str(path))
