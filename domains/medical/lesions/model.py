@@ -4,8 +4,9 @@ LeFusion (Zhang et al. 2025): the whole patch is noised, the loss looks at the l
 everything outside the lesion is the real scan noised to that level (RePaint with jumps back). Departures, and why:
 the network is preconditioned (Karras et al. 2022: inputs and targets of unit size at every level) instead of saying
 eps; the error is squared, for its optimum is the exact mean; the loss is divided by the lesion's size; the network
-sees the mask and learns, with the same weight in all, so less a voxel, from the scan around it too (a lesion is a few hundred voxels of a patch of
-thousands); and the scan is pasted back exactly. A guidance may pull the lesion's values towards the asked histogram.
+sees the mask and learns from the scan around it too, as much in all and less a voxel (a lesion is a few hundred voxels
+of a patch of thousands); and the scan is pasted back exactly. A guidance may pull the lesion's values towards the asked
+histogram.
 """
 
 from __future__ import annotations
