@@ -287,7 +287,12 @@ def save_peft(folder: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype 
     The folder must be new: UserError where something is there already.
     """
     lows = _lows(lora, host)
-    config = {"peft_type": "LORA", "task_type": None, "base_model_name_or_path": None, "inference_mode": True}
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+    }
     config |= {"bias": "none", "lora_dropout": 0.0, "fan_in_fan_out": False, "use_rslora": False, "use_dora": False}
     config |= _peft(lora, lows, host)
     with staged_folder(folder) as staged:

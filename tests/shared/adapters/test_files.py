@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.adapters import files
+from shared.adapters.adapter import Adapter
 from shared.adapters.card import Card
 from shared.adapters.controlnet import ControlNet, ControlNetConfig
 from shared.adapters.diffusers_controlnet import StockControlNet
@@ -35,7 +36,7 @@ def test_an_adapter_comes_back_as_it_went_in_on_every_host(name, kind, tmp_path)
         with pytest.raises(UserError, match=r"adapter\.safetensors: a ControlNetModel .*save_pretrained\(folder\)"):
             files.save(path, adapter, made.host, CARD)
         assert not list(tmp_path.iterdir())
-        back = as_the_refusal_says(adapter, tmp_path)
+        back: Adapter = as_the_refusal_says(adapter, tmp_path)
     else:
         card = files.save(path, adapter, made.host, CARD, dtype=torch.float32)
         back, read = files.load(path, made.host)
