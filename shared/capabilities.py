@@ -34,7 +34,14 @@ class Part:
 
 
 class Incompatible(ValueError):
-    """The parts of a run do not fit; the message says who needs what, who took it away, and the remedy."""
+    """The parts of a run do not fit; the message says who needs what, who took it away, and the remedy.
+
+    part   the name of the part that needs it;  word  what it needs
+    """
+
+    def __init__(self, said: str, part: str, word: str) -> None:
+        super().__init__(said)
+        self.part, self.word = part, word
 
 
 def fit(parts: Iterable[Part]) -> None:
@@ -49,7 +56,11 @@ def fit(parts: Iterable[Part]) -> None:
             thieves = [other.name for other in parts if word in other.voids]
             if thieves:
                 raise Incompatible(
-                    f"{part.name} needs {word!r}, which {' and '.join(thieves)} takes away; {REMEDY[word]}"
+                    f"{part.name} needs {word!r}, which {' and '.join(thieves)} takes away; {REMEDY[word]}",
+                    part.name,
+                    word,
                 )
             if word not in given:
-                raise Incompatible(f"{part.name} needs {word!r}, which nothing here gives; {REMEDY[word]}")
+                raise Incompatible(
+                    f"{part.name} needs {word!r}, which nothing here gives; {REMEDY[word]}", part.name, word
+                )

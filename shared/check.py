@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared.ask import plan
 from shared.capabilities import Part, fit
-from shared.denoiser import Cond, Denoiser
+from shared.denoiser import Cond, Denoiser, check_rows
 from shared.grid import Grid
 from shared.noise import Noise
 from shared.particles import Particles
@@ -19,6 +19,7 @@ from shared.process import Gaussian, Point, Process
 from shared.run import Guidance, RunState, Sampler
 
 POPULATIONS = Part("resampling of particles", needs=frozenset({"stochastic"}))  # copies stay copies without noise
+ROUTE = "the grid's route"  # the name of a part: a grid that jumps back up in noise
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def parts(denoiser: Denoiser, sampler: Sampler, grid: Grid, guidance: Sequence[G
     out = [
         Part(f"the {grid.process.name} process", gives=frozenset(process_gives)),
         Part("the denoiser", gives=frozenset(denoiser_gives)),
-        Part("the grid's route" if grid.has_jumps else f"the {grid.direction} grid", needs=frozenset(grid_needs)),
+        Part(ROUTE if grid.has_jumps else f"the {grid.direction} grid", needs=frozenset(grid_needs)),
         Part(type(sampler).__name__, needs=sampler.needs, gives=sampler.gives),
     ]
     for g in guidance:
@@ -110,6 +111,11 @@ def check(
             )
     if grid.process.b is not None and y is None and (run is None or run.y is None):
         raise ValueError(f"the {grid.process.name} process has a known end: pass y")
+    state = x if x is not None else run.x if run is not None else y
+    if state is not None:
+        for asked, queries in plan(denoiser, guidance, cond).items():
+            for query in queries.values():
+                check_rows(query.cond if query.cond is not None else asked.null or {}, len(state))
     fit([*parts(denoiser, sampler, grid, guidance), *([POPULATIONS] if particles is not None else [])])
     if grid.direction == "encode" and (grid.points[0].noiseless or grid.points[-1].noiseless):
         raise ValueError("encoding needs sigma > 0 at both ends: start the grid a little above the clean end")

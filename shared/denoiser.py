@@ -221,6 +221,16 @@ class Prepared:
     dtype: torch.dtype | None
 
 
+def check_rows(cond: Cond, rows: int) -> None:
+    """Raise unless every entry of a condition has one row, or one a row of the state."""
+    for key, value in cond.items():
+        if value.ndim == 0 or value.shape[0] not in (1, rows):
+            has = f"{value.shape[0]} rows" if value.ndim else "no rows"
+            raise ValueError(
+                f"the condition {key!r} has {has} for a batch of {rows}; give one row, or one a row of the state"
+            )
+
+
 # ---------------------------------------------------------------------------------------------------------- denoiser
 
 
@@ -266,6 +276,7 @@ class Denoiser:
         conds: dict[str, Cond] = {}
         for name, query in queries.items():
             cond = query.cond if query.cond is not None else (self.null or {})
+            check_rows(cond, rows)
             conds[name] = {
                 key: value if value.shape[0] == rows else value.expand(rows, *value.shape[1:])
                 for key, value in cond.items()

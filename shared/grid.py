@@ -5,8 +5,10 @@ A grid is an array of times; encoding walks the same array backwards, re-noising
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -140,11 +142,13 @@ def grid(
     near       the last time before a clean end, default a thousandth of the way back from it; an end with noise is
                reached in equal steps
     """
-    if steps < 1:
-        raise ValueError(f"a run needs at least one step, got {steps}")
+    if not issubclass(type(steps), Integral) or steps < 1:
+        raise ValueError(f"a run needs a whole number of steps, at least one step, got {steps}")
     if spacing not in get_args(Spacing):
         raise ValueError(f"unknown spacing {spacing!r}; choose {', '.join(get_args(Spacing))}")
-    if shift <= 0 or (shift != 1 and spacing != "uniform"):
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho is a finite number > 0, got {rho}")
+    if not shift > 0 or (shift != 1 and spacing != "uniform"):
         raise ValueError(f"shift is > 0 and belongs to uniform spacing, got {shift} with {spacing}")
     clean, noisy = process.ends
     start, stop = noisy if start is None else start, clean if stop is None else stop

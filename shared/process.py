@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,7 +112,7 @@ class StudentT:
     dof: int
 
     def __post_init__(self) -> None:
-        if self.dof < 1:
+        if not issubclass(type(self.dof), Integral) or self.dof < 1:
             raise ValueError(f"degrees of freedom must be a whole number >= 1, got {self.dof}")
 
     def scale(self, noise: Noise, k: int, like: Tensor) -> Tensor:
@@ -247,6 +248,13 @@ def vp_betas(betas: Tensor, name: str = "vp") -> Process:
 
     Clock 0..T, level 0 is clean; log a is linear between whole levels. Every beta lies in [0, 1).
     """
+    if betas.ndim != 1 or len(betas) == 0:
+        raise ValueError(f"betas are one a level, (T,) with T >= 1, got shape {tuple(betas.shape)}")
+    strange = betas[~((betas >= 0) & (betas < 1))]
+    if len(strange):
+        raise ValueError(
+            f"every beta lies in [0, 1), got {strange[0].item():g}; a table with zero signal at its end ends at 0.9999"
+        )
     log_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas.double()).cumsum(0)])
     table = Table(tuple(log_bar.tolist()))
     return Process(
@@ -288,6 +296,8 @@ def vp(schedule: str = "linear", levels: int | None = None, *, low: float = 1e-4
 
 def ve(low: float = 0.01, high: float = 50.0) -> Process:
     """Variance exploding: a = 1, sigma = low (high / low)^t for t in (0, 1], and sigma(0) = 0 (the clean end)."""
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"sigma goes from low > 0 up to high, got low = {low} and high = {high}")
     ratio = math.log(high / low)
     return Process(
         a=_ones, sigma=lambda t: torch.where(t == 0, torch.zeros_like(t), low * torch.exp(ratio * t)), name="ve"
@@ -296,6 +306,8 @@ def ve(low: float = 0.01, high: float = 50.0) -> Process:
 
 def edm(sigma_max: float = 80.0, law: Gaussian | StudentT = Gaussian()) -> Process:
     """a = 1, sigma = t, clock 0..sigma_max (Karras et al. 2022). StudentT(D) makes it PFGM++, r = sigma sqrt(D)."""
+    if not 0 < sigma_max < math.inf:
+        raise ValueError(f"sigma_max is a finite number > 0, got {sigma_max}")
     return Process(a=_ones, sigma=lambda t: t * 1.0, law=law, ends=(0.0, sigma_max), name="edm")
 
 
@@ -306,6 +318,8 @@ def flow() -> Process:
 
 def mean_reverting(std: float = 50 / 255, final: float = 0.005) -> Process:
     """Mean reverting to y: a = e^{-T(t)}, b = 1 - a, sigma = std sqrt(1 - a^2), clock linear in T, a(1) = `final`."""
+    if not (0 < final < 1 and 0 < std < math.inf):
+        raise ValueError(f"std > 0 and 0 < final < 1 are wanted, got {std} and {final}")
     rate = -math.log(final)
     return Process(
         a=lambda t: torch.exp(-rate * t),

@@ -22,6 +22,7 @@ from shared.denoiser import Prediction
 from shared.grid import Grid
 from shared.process import Number, Point, lin, plain
 from shared.run import Law, Own, Step, Transition
+from shared.samplers.moments import exponent, moments
 
 if TYPE_CHECKING:
     from shared.sample import Ask
@@ -260,7 +261,7 @@ def _second(steps: list[Any]) -> list[Any]:
 def _third(steps: list[Any], law: Law, s: Point) -> list[Any]:
     """Of m0, m1 and m2."""
     left: Any = plain(law.k_x0 / s.a)  # 1 - exp(-H)
-    H = -math.log1p(-left) if isinstance(left, float) else -torch.log1p(-left)
+    H: Any = exponent(left, steps[0])
     p2 = 1 - left / H
     p3 = p2 / H - 0.5
     r0, r1 = steps[1] / steps[0], steps[2] / steps[0]
@@ -296,16 +297,12 @@ class PLMS:
         new = kept(self.length - 1, eps=eps, at=at)
         if len(eps) == 1:
             return pred, new
-        mixed = lin(*zip(_adams(at, s.sigma / s.a), eps, strict=True))
-        shifted = pred.process.shifted(pred.x, t, pred.y)
-        return pred.with_x0(lin((1 / t.a, shifted), (-here, mixed))), new
+        places = [plain(place) for place in at]
+        weights = [-places[0] * w for w in _adams(places, plain(s.sigma) / plain(s.a))]
+        return pred.mixed([1 / plain(t.a), *weights], [pred.shifted, *eps]), new  # x0 = (u - sigma eps) / a
 
 
-def _adams(at: list[Tensor], to: Tensor) -> list[Tensor]:
+def _adams(at: list[Number], to: Number) -> list[Number]:
     """Weights w_j with sum_j w_j p(at_j) = mean of p over [at_0, to] for every polynomial p of degree < len(at)."""
-    offsets = torch.stack([v - at[0] for v in at], dim=-1)  # (..., n)
-    power = torch.arange(len(at), dtype=torch.float64)
-    step = (to - at[0]).unsqueeze(-1)
-    matrix = (offsets / step).unsqueeze(-2) ** power.unsqueeze(-1)  # row i holds ((at_j - at_0) / step)^i
-    moments = (1 / (power + 1)).expand(matrix.shape[:-1])
-    return list(torch.linalg.solve(matrix, moments.unsqueeze(-1)).squeeze(-1).unbind(-1))
+    step = to - at[0]
+    return moments([(place - at[0]) / step for place in at], [1 / (power + 1) for power in range(len(at))])

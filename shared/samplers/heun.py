@@ -27,6 +27,10 @@ class Heun:
 
     coordinate: Literal["sigma", "time"] = "sigma"
 
+    def __post_init__(self) -> None:
+        if self.coordinate not in ("sigma", "time"):
+            raise ValueError(f"unknown coordinate {self.coordinate!r} of heun; choose sigma or time")
+
     @property
     def needs(self) -> frozenset[str]:
         return frozenset() if self.coordinate == "time" else frozenset({"x0"})

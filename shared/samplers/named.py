@@ -58,6 +58,10 @@ def _unipc(length: int = 2, variant: Literal["bh1", "bh2"] = "bh2") -> Sampler:
     return DDIM(filter=UniPC(length, variant))
 
 
+def _sde(clock: Literal["snr", "sigma"] = "snr") -> Sampler:
+    return SingleStep("ancestral", clock)
+
+
 def _plms(length: int = 4) -> Sampler:
     return DDIM(filter=PLMS(length))
 
@@ -72,10 +76,10 @@ SAMPLERS: dict[str, Entry] = {
     "euler": Entry("Euler", "first order; in sigma / a it is DDIM, in time it serves flows and pair heads", _euler),
     "euler_ancestral": Entry("Euler ancestral", "an Euler step further down, then fresh noise", _euler_ancestral),
     "heun": Entry("Heun", "second order, two calls a step (Karras et al. 2022)", Heun),
-    "dpmpp_2s": Entry("DPM-Solver++ 2S", "second order, two calls a step", SingleStep),
+    "dpmpp_2s": Entry("DPM-Solver++ 2S", "second order, two calls a step", lambda: SingleStep()),
     "dpmpp_2m": Entry("DPM-Solver++ 2M", "second order from the history, one call a step", _multistep(2)),
     "dpmpp_3m": Entry("DPM-Solver++ 3M", "a longer history, for many steps", _multistep(3)),
-    "dpmpp_sde": Entry("DPM++ SDE", "fresh noise, two calls a step", lambda: SingleStep("ancestral")),
+    "dpmpp_sde": Entry("DPM++ SDE", "fresh noise, two calls a step", _sde),
     "dpmpp_2m_sde": Entry("DPM++ 2M SDE", "2M with fresh noise", _multistep(2, "ancestral")),
     "dpmpp_3m_sde": Entry("DPM++ 3M SDE", "3M with fresh noise", _multistep(3, "ancestral")),
     "unipc": Entry("UniPC", "predictor and free corrector, third order, one call a step", _unipc),

@@ -5,7 +5,8 @@
 
 fraction=0 is DPM-Solver++ 2S. fraction="ancestral" is k-diffusion's DPM++ SDE: the noise of the half step and that of
 the whole one belong to one Brownian path W. In r = SNR = exp(2 log_snr) an ancestral run is d(r x / a) = x0 dr + dW(r),
-so the two draws correlate by sqrt((r_m - r_t) / (r_s - r_t)).
+so the two draws correlate by sqrt((r_m - r_t) / (r_s - r_t)). k-diffusion's path runs in v = sigma / a instead, and its
+two draws correlate by sqrt((v_t - v_m) / (v_t - v_s)): more closely where steps are long, alike where they are short.
 """
 
 from __future__ import annotations
@@ -31,14 +32,18 @@ class SingleStep:
     """Two evaluations a step, at its start and half-way; one where log-SNR is infinite at an end (a DDIM step).
 
     fraction   0 or "ancestral", of the noise that DDIM injects
+    clock      of the path: "snr", under which the equation of the run has its own noise, or "sigma" as in k-diffusion
     Noise: the step's own, and a draw "half" of its own for the part of the half step that the whole one does not know.
     """
 
     fraction: Literal[0, "ancestral"] = 0
+    clock: Literal["snr", "sigma"] = "snr"
 
     def __post_init__(self) -> None:
         if self.fraction not in (0, "ancestral"):
             raise ValueError(f"a single step of second order takes fraction 0 or 'ancestral', got {self.fraction!r}")
+        if self.clock not in ("snr", "sigma"):
+            raise ValueError(f"unknown clock {self.clock!r} of a step's path; choose snr or sigma")
 
     @property
     def plain(self) -> DDIM:
@@ -87,7 +92,8 @@ class SingleStep:
     def _half(self, step: Step, z: Tensor, m: Point, x: Tensor) -> Tensor:
         """The normal draw of the half step: rho z + sqrt(1 - rho^2) z_half."""
         t, s = step.t.log_snr, step.s.log_snr
-        shared = torch.expm1(2 * (m.log_snr - t)) / torch.expm1(2 * (s - t))  # rho^2
+        way = 2 if self.clock == "snr" else -1  # r = exp(2 log_snr), v = exp(-log_snr)
+        shared = torch.expm1(way * (m.log_snr - t)) / torch.expm1(way * (s - t))  # rho^2
         return lin((shared.sqrt(), z), ((1 - shared).sqrt(), step.draw("half", x)))
 
 

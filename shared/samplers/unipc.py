@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from shared.denoiser import Prediction
-from shared.process import Point
+from shared.process import Number, Point, plain
 from shared.run import Law, Own
 from shared.samplers.ddim import kept, recalled
+from shared.samplers.moments import exponent, moments
 
 
 @dataclass(frozen=True)
@@ -55,43 +55,51 @@ class UniPC:
         past, past_at = recalled(own, "x0"), recalled(own, "log_snr")
         x0, at = [pred.x0, *past], [t.log_snr, *past_at]
         new = {**kept(self.length, x0=x0, log_snr=at), "k_x0": law.k_x0}
-        weights = self._weights(at[: self.length], s.log_snr, law.k_x0 / s.a)
-        weights += [torch.zeros_like(weights[0])] * (len(x0) - len(weights))
+        k_x, k_x0, _ = law.numbers
+        here, there, *before = (plain(place) for place in (t.log_snr, s.log_snr, *past_at))
+        weights = self._weights([here, *before][: self.length], there, k_x0 / plain(s.a))
+        weights += [0.0] * (len(x0) - len(weights))
         if past:
-            left = own["k_x0"] / t.a
-            predicted = self._weights(past_at, t.log_snr, left)
-            corrected = self._weights(past_at, t.log_snr, left, arrived=True)
-            gain = law.k_x / law.k_x0 * own["k_x0"]
+            arrived = plain(own["k_x0"])
+            left = arrived / plain(t.a)
+            predicted = self._weights(before, here, left)
+            corrected = self._weights(before, here, left, arrived=True)
+            gain = k_x / k_x0 * arrived
             moved = [corrected[-1], *(c - p for c, p in zip(corrected[:-1], predicted, strict=True))]
             weights = [w + gain * m for w, m in zip(weights, moved, strict=True)]
         return pred.mixed(weights, x0), new
 
-    def _weights(self, at: list[Tensor], to: Tensor, left: Tensor, *, arrived: bool = False) -> list[Tensor]:
+    def _weights(self, at: list[Number], to: Number, left: Number, *, arrived: bool = False) -> list[Number]:
         """Weights of the predictions at log-SNR `at` (newest first; then the one at `to` if arrived), summing to 1.
 
         left   1 - exp(-H);  an infinite step takes the newest as it is
         """
-        h = to - at[0]
+        h, count = to - at[0], len(at) - 1 + arrived
+        bare: list[Number] = [1.0, *(0.0 for _ in range(count))]
+        if isinstance(h, float):
+            return self._of_step(at, h, left, arrived) if math.isfinite(h) and count else bare
         fine = torch.isfinite(h)
-        h, left = torch.where(fine, h, torch.ones_like(h)), torch.where(fine, left, torch.full_like(h, 0.5))
-        r = [(other - at[0]) / h for other in at[1:]] + ([torch.ones_like(h)] if arrived else [])
-        if not r:
-            return [torch.ones_like(h)]
-        H = -torch.log1p(-left)
-        B = -left if self.variant == "bh2" else -H
-        rho = [torch.full_like(h, 0.5)] if len(r) == 1 else _rho(r, H, B)
-        share = [
-            torch.where(fine, p * B / (-left * place), torch.zeros_like(h)) for p, place in zip(rho, r, strict=True)
+        some, half = torch.where(fine, h, torch.ones_like(h)), torch.full_like(h, 0.5)
+        found = self._of_step(at, some, torch.where(fine, torch.as_tensor(left), half), arrived) if count else bare
+        return [
+            torch.where(fine, torch.as_tensor(w).to(h), torch.as_tensor(b).to(h))
+            for w, b in zip(found, bare, strict=True)
         ]
-        return [1 - torch.stack(share).sum(0), *share]
+
+    def _of_step(self, at: list[Number], h: Number, left: Number, arrived: bool) -> list[Number]:
+        """The same of a finite step h."""
+        r = [(other - at[0]) / h for other in at[1:]] + ([1.0] if arrived else [])
+        H = exponent(left, h)
+        B = -left if self.variant == "bh2" else -H
+        rho = [0.5] if len(r) == 1 else _rho(r, H, B)
+        share = [p * B / (-left * place) for p, place in zip(rho, r, strict=True)]
+        return [1 - sum(share), *share]
 
 
-def _rho(r: list[Tensor], H: Tensor, B: Tensor) -> list[Tensor]:
+def _rho(r: list[Number], H: Number, B: Number) -> list[Number]:
     """Solves sum_k r_k^(i-1) rho_k = b_i for as many i as there are r."""
-    b, phi = [], torch.expm1(-H) / -H - 1
+    b, phi = [], (math.expm1(-H) if isinstance(H, float) else torch.expm1(-H)) / -H - 1
     for i in range(1, len(r) + 1):
         b.append(math.factorial(i) * phi / B)
         phi = phi / -H - 1 / math.factorial(i + 1)
-    power = torch.arange(len(r), dtype=torch.float64)
-    matrix = torch.stack(r, dim=-1).unsqueeze(-2) ** power.unsqueeze(-1)  # row i holds r^i
-    return list(torch.linalg.solve(matrix, torch.stack(b, dim=-1).unsqueeze(-1)).squeeze(-1).unbind(-1))
+    return moments(r, b)

@@ -9,6 +9,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from shared.capabilities import Incompatible
+from shared.check import ROUTE
 from shared.denoiser import Cond, Denoiser
 from shared.errors import UserError
 from shared.explain import explain
@@ -119,7 +121,7 @@ def bench(settings: Experiment) -> Bench:
     try:
         known = program.prepare()
     except ValueError as error:  # a grid that cannot be made
-        raise refusal(error) from None
+        raise refusal(error, settings) from None
     found = Bench(settings, program, known)
     try:
         check(
@@ -132,7 +134,7 @@ def bench(settings: Experiment) -> Bench:
             guidance=found.guidance,
         )
     except ValueError as error:
-        raise refusal(error) from None
+        raise refusal(error, settings) from None
     return found
 
 
@@ -242,23 +244,36 @@ def _first_rules(settings: Experiment) -> None:
         )
 
 
-REMEDIES: Final = (  # words of the core's refusal -> what to choose here
-    ("needs 'gaussian'", "choose the Gaussian law, or a sampler without fresh noise (ddim, dpmpp_2m, plms, heun)"),
-    ("needs 'true_score'", "choose the Gaussian law, or the guide ddnm, which needs no score"),
-    ("sigma = 0", "choose ddpm or lcm, which start from the end itself, or a --start of 0.999"),
-    ("has no finite", "choose a --start of 0.999, or the head x0, which stands everywhere"),
-    ("spacing needs a start with a > 0", "choose a --start of 0.999, or uniform spacing"),
-    ("levels; take fewer steps", "choose fewer steps, or uniform spacing"),
-    ("without standing still", "choose fewer steps, or uniform spacing"),
-    ("stochastic steps go down in noise", "choose ddpm, or a process whose noise only grows"),
+NEEDS: Final[Mapping[tuple[str, str], str]] = {  # (part that needs it, word of the core) -> what to choose here
+    ("--sampler", "gaussian"): "choose the Gaussian law, or a sampler without fresh noise (ddim, dpmpp_2m, plms, heun)",
+    ("--sampler", "true_score"): "choose the Gaussian law, or a sampler that walks without a score (ddim, heun)",
+    ("--guide", "gaussian"): "choose the Gaussian law, or the guide ddnm, which writes no noise of its own",
+    ("--guide", "true_score"): "choose the Gaussian law, or the guide ddnm, which needs no score",
+}
+REMEDIES: Final = (  # words of the core's other refusals -> the option they are about, and what to choose here
+    ("sigma = 0", "--sampler", "choose ddpm or lcm, which start from the end itself, or a --start of 0.999"),
+    ("has no finite", "--head", "choose a --start of 0.999, or the head x0, which stands everywhere"),
+    ("spacing needs a start with a > 0", "--spacing", "choose a --start of 0.999, or uniform spacing"),
+    ("levels; take fewer steps", "--steps", "choose fewer steps, or uniform spacing"),
+    ("without standing still", "--steps", "choose fewer steps, or uniform spacing"),
+    ("stochastic steps go down in noise", "--sampler", "choose ddpm, or a process whose noise only grows"),
 )
 
 
-def refusal(error: ValueError) -> UserError:
+def refusal(error: ValueError, settings: Experiment) -> UserError:
     """The core's refusal as one sentence of the laboratory: what does not fit, and what to choose instead."""
-    said = str(error)
-    remedy = next((remedy for words, remedy in REMEDIES if words in said), None)
-    what, _, own = said.partition("; ")
-    return UserError(
-        what, where="--sampler" if "needs" in said else "run", remedy=remedy or own or "choose other parts"
-    )
+    what, _, own = str(error).partition("; ")
+    own = own or "choose other parts"
+    if isinstance(error, Incompatible):
+        where = _option_of(error.part, settings)
+        return UserError(what, where=where, remedy=NEEDS.get((where, error.word), own))
+    where, remedy = next(((where, remedy) for words, where, remedy in REMEDIES if words in what + own), ("run", own))
+    return UserError(what, where=where, remedy=remedy)
+
+
+def _option_of(part: str, settings: Experiment) -> str:
+    """The option that chose a part of a run, by the part's name in a refusal."""
+    guide = _guide(settings)
+    if guide is not None and part in (guide.name, ROUTE):  # the guide known alone makes a route that goes back up
+        return "--guide"
+    return "--sampler"

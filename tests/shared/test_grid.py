@@ -69,6 +69,10 @@ def test_encoding_walks_the_same_grid_back_to_the_start(sampler: Sampler, falls:
     ("make", "said"),
     [
         (lambda: grid(flow(), 0), "at least one step, got 0"),
+        (lambda: grid(flow(), 5.5), "a whole number of steps, at least one step, got 5.5"),
+        (lambda: grid(flow(), float("nan")), "a whole number of steps, at least one step, got nan"),
+        (lambda: grid(vp("linear"), 5, "karras", rho=0), "rho is a finite number > 0, got 0"),
+        (lambda: grid(flow(), 5, shift=float("nan")), "shift is > 0"),
         (
             lambda: grid(flow(), 4, "even"),
             "unknown spacing 'even'; choose uniform, levels, trailing, leading, log_snr, karras",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -174,6 +176,26 @@ def test_third_order_filter_is_the_published_formula(noisy: bool) -> None:
     assert sorted(new) == ["log_snr 0", "log_snr 1", "x0 0", "x0 1"]
 
 
+@pytest.mark.parametrize("rows", [False, True], ids=["numbers", "rows"])
+def test_third_order_stands_steps_whose_exponential_rounds_away(rows: bool) -> None:
+    """exp(-2 h) is 0 beside 1 from h = 18.4 on: the weights go on as with p2 = 1 - 1 / H, p3 = p2 / H - 1/2."""
+
+    h = 18.8
+    process, ends = edm(1e12), [4.0 * math.exp(h), 3.0 * math.exp(h), math.exp(h), 1.0]
+    t = torch.tensor(ends, dtype=torch.float64)
+    points = own_times(process, t[:, None].expand(4, 2) if rows else t).points
+    law = DDIM("ancestral").law(points[2], points[3], own_times(process, ends[-2:]), {})
+    assert law.k_x0.max().item() == 1.0, "the exponential is still seen"
+    found = ddim._extrapolated([p.log_snr for p in points[2::-1]], points[3], law)
+    weights = torch.stack([torch.as_tensor(w, dtype=torch.float64).reshape(-1)[0] for w in found])
+    r0, r1 = math.log(3) / h, math.log(4 / 3) / h
+    p2 = 1 - 1 / (2 * h)
+    bend = (p2 * r0 - (p2 / (2 * h) - 0.5)) / (r0 + r1)
+    newer, older = (p2 + bend) / r0, -bend / r1
+    wanted = torch.tensor([1 + newer, older - newer, -older], dtype=torch.float64)
+    torch.testing.assert_close(weights, wanted, rtol=5e-3, atol=0)
+
+
 def test_single_steps_are_those_of_k_diffusion() -> None:
     """DPM++ SDE (eta 1, r 1/2) and DPM-Solver++ 2S on a VE process."""
     high, low = torch.tensor(3.0, dtype=torch.float64), torch.tensor(1.7, dtype=torch.float64)
@@ -184,14 +206,16 @@ def test_single_steps_are_those_of_k_diffusion() -> None:
         up = (to**2 * (high**2 - to**2) / high**2).sqrt()
         return (to**2 - up**2).sqrt(), up
 
-    part = (1 / middle**2 - 1 / high**2) / (1 / low**2 - 1 / high**2)  # of the path's time 1 / sigma^2
-    sd, su = down(middle)
-    x_2 = sd / high * X - (sd / high - 1) * x0 + su * (part.sqrt() * Z + (1 - part).sqrt() * HALF)
-    x0_2 = clean(edm(), middle.item(), x_2)
-    sd, su = down(low)
-    wanted = sd / high * X - (sd / high - 1) * x0_2 + su * Z
-    got = one_step(edm(), SingleStep("ancestral"), high.item(), low.item())
-    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-11)
+    clocks = {"snr": lambda v: 1 / v**2, "sigma": lambda v: v}  # of the path; k-diffusion's tree runs in sigma
+    for clock, r in clocks.items():
+        part = (r(middle) - r(high)) / (r(low) - r(high))
+        sd, su = down(middle)
+        x_2 = sd / high * X - (sd / high - 1) * x0 + su * (part.sqrt() * Z + (1 - part).sqrt() * HALF)
+        x0_2 = clean(edm(), middle.item(), x_2)
+        sd, su = down(low)
+        wanted = sd / high * X - (sd / high - 1) * x0_2 + su * Z
+        got = one_step(edm(), SingleStep("ancestral", clock), high.item(), low.item())
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-11)
     x0_2 = clean(edm(), middle.item(), middle / high * X + (1 - middle / high) * x0)
     wanted = low / high * X + (1 - low / high) * x0_2
     torch.testing.assert_close(one_step(edm(), SingleStep(), high.item(), low.item()), wanted, rtol=0, atol=1e-11)

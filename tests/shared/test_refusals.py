@@ -21,7 +21,7 @@ from shared.noise import PerSample
 from shared.operators import Mask, Matrix
 from shared.oracle import DataSet, Mixture, Oracle, mixture
 from shared.particles import Particles
-from shared.process import Process, StudentT, bridge, edm, flow, mean_reverting, residual_shift, vp
+from shared.process import Process, StudentT, bridge, edm, flow, mean_reverting, residual_shift, ve, vp, vp_betas
 from shared.run import Guidance, Own, Sampler, Step
 from shared.sample import Ask, check, sample
 from shared.samplers.ddim import DDIM, PLMS, DPMpp
@@ -205,6 +205,18 @@ def test_what_is_missing_or_contradicts_is_refused() -> None:
     assert "stop = 9 lies outside the route 0..2" in refusal(denoiser(flow()), DDIM(), inside(flow()), stop=9)
 
 
+def test_a_condition_of_another_batch_is_refused_by_its_name() -> None:
+    four, cond = torch.zeros(4, 2), {"label": torch.zeros(4), "words": torch.zeros(3, 5)}
+    wanted = "the condition 'words' has 3 rows for a batch of 4; give one row, or one a row of the state"
+    for run in (check, sample):
+        with pytest.raises(ValueError, match=wanted):
+            run(denoiser(flow()), DDIM(), inside(flow()), noise=PerSample.of(0, 4), x=four, cond=cond)
+    with pytest.raises(ValueError, match="the condition 'words' has no rows for a batch of 4"):
+        check(
+            denoiser(flow()), DDIM(), inside(flow()), noise=PerSample.of(0, 4), x=four, cond={"words": torch.tensor(1)}
+        )
+
+
 def test_options_out_of_range_are_refused_with_their_values() -> None:
     for build, said in (
         (lambda: DDIM(1.5), r"\[0, 1\], got 1.5"),
@@ -216,9 +228,12 @@ def test_options_out_of_range_are_refused_with_their_values() -> None:
         (lambda: UniPC(4), "1, 2 or 3 predictions, got 4"),
         (lambda: UniPC(2, "bh3"), "unknown variant 'bh3' of UniPC; choose bh1 or bh2"),
         (lambda: SingleStep(0.5), "fraction 0 or 'ancestral', got 0.5"),
+        (lambda: SingleStep("ancestral", "time"), "unknown clock 'time' of a step's path; choose snr or sigma"),
         (lambda: Langevin(0.0), "snr > 0 and corrections >= 1 are wanted, got 0.0 and 1"),
         (lambda: Langevin(rule="batch"), "unknown rule 'batch' of the step size; choose level or norms"),
         (lambda: named("euler", coordinate="log"), "unknown coordinate 'log' of euler; choose sigma or time"),
+        (lambda: Heun("velocity"), "unknown coordinate 'velocity' of heun; choose sigma or time"),
+        (lambda: named("heun", coordinate="velocity"), "unknown coordinate 'velocity' of heun; choose sigma or time"),
         (lambda: named("dpm"), "unknown sampler 'dpm'; choose ddim, ddpm, euler,"),
         (lambda: named("ddpm", eta=1.0), "'ddpm' knows no option eta; it has no options"),
         (lambda: named("heun", order=2), "'heun' knows no option order; its options are coordinate"),
@@ -230,6 +245,15 @@ def test_options_out_of_range_are_refused_with_their_values() -> None:
         (lambda: Steering(len, every=0), "every is a whole number >= 1, got 0"),
         (lambda: StudentT(0), "whole number >= 1, got 0"),
         (lambda: StudentT(-3), "whole number >= 1, got -3"),
+        (lambda: StudentT(2.5), "whole number >= 1, got 2.5"),
+        (lambda: vp_betas(torch.tensor([0.1, 1.0])), r"every beta lies in \[0, 1\), got 1"),
+        (lambda: vp_betas(torch.tensor([-0.1, 0.5])), r"every beta lies in \[0, 1\), got -0.1"),
+        (lambda: vp_betas(torch.tensor([0.1, float("nan")])), r"every beta lies in \[0, 1\), got nan"),
+        (lambda: mean_reverting(final=2.0), "std > 0 and 0 < final < 1 are wanted, got 0.19.* and 2.0"),
+        (lambda: mean_reverting(std=-1.0), "std > 0 and 0 < final < 1 are wanted, got -1.0"),
+        (lambda: edm(sigma_max=-1), "sigma_max is a finite number > 0, got -1"),
+        (lambda: edm(sigma_max=float("nan")), "sigma_max is a finite number > 0, got nan"),
+        (lambda: ve(1.0, 0.5), "from low > 0 up to high, got low = 1.0 and high = 0.5"),
         (lambda: DPS(SEEN, MEASURED, noise_std=0.0), "without noise take DDNM"),
         (lambda: DPS(SEEN, MEASURED, applies="state"), "got 'state'"),
         (lambda: Window(1.0, -1.0), "from low to high, got 1 to -1"),

@@ -132,6 +132,28 @@ def test_what_does_not_fit_is_refused_before_the_first_call_with_a_remedy(
     assert what in str(refused.value) and remedy in refused.value.remedy
 
 
+STUDENT = {"law": "student-t", "truth": "moons"}
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "remedy"),
+    [
+        ({**STUDENT, "sampler": "ddpm"}, "--sampler", "a sampler without fresh noise"),
+        ({**STUDENT, "sampler": "ddim", "guide": "known", "repeats": 1}, "--guide", "ddnm"),
+        ({**STUDENT, "sampler": "ddim", "guide": "known", "repeats": 3}, "--guide", "ddnm"),
+        ({**STUDENT, "sampler": "ddim", "guide": "dps"}, "--guide", "needs no score"),
+        ({"process": "flow", "spacing": "karras"}, "--spacing", "uniform spacing"),
+        ({"process": "flow", "head": "eps"}, "--head", "x0"),
+    ],
+    ids=["sampler", "guide", "route", "score", "spacing", "head"],
+)
+def test_a_refusal_names_the_option_of_the_part_that_needs_it(values: dict[str, Any], where: str, remedy: str) -> None:
+    with pytest.raises(UserError) as refused:
+        bench(settings(**values))
+    assert refused.value.where == where and remedy in refused.value.remedy
+    assert where == "--sampler" or "a sampler without fresh noise" not in str(refused.value)
+
+
 @pytest.mark.parametrize("words", REFUSED)
 def test_every_explanation_of_a_refusal_belongs_to_one(words: str) -> None:
     said = [
