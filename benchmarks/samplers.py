@@ -17,7 +17,10 @@ k-diffusion's package asks for an old NumPy, so it is no dependency. Its `sampli
 
 One difference of method is known: the two draws of a DPM++ SDE step belong to one Brownian path, whose clock is the SNR
 here, as the equation of an ancestral run has it, and sigma in k-diffusion. Where steps are long its draws are nearly
-one draw, and at 9 calls its error on the mixture is lower; with that clock here the two errors are equal.
+one draw, and at 9 calls its error on the mixture is lower; the row with `clock=sigma` is ours with that clock.
+
+diffusers' PLMS has the weights of equal steps and asks twice at its first point, once more than ours. Its run and
+diffusers' Heun visit points that are asked again; they are fed by the time that each call names.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from shared.measured import record
 from shared.noise import Bulk
 from shared.oracle import Oracle, mixture
 from shared.process import Point, Process, vp
+from shared.run import Sampler
 from shared.sample import cost, sample
 from shared.samplers.named import named
 from shared.testing import sliced_wasserstein
@@ -96,6 +100,7 @@ class Method:
     """A name of `named`, and what others call it; `fresh` where it draws noise.
 
     flows   what diffusers calls it on a rectified flow, where that is another name
+    own     options of ours
     """
 
     ours: str
@@ -104,12 +109,24 @@ class Method:
     k_diffusion: str | None = None
     fresh: bool = False
     flows: str | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """As it is written in a table."""
+        return " ".join([self.ours, *(f"{name}={value}" for name, value in self.own.items())])
+
+    def sampler(self) -> Sampler:
+        return named(self.ours, **self.own)
 
     def scheduler(self, world: World) -> str | None:
         """diffusers' class for this world."""
-        return self.flows or self.diffusers if world.flows else self.diffusers
+        if not world.flows:
+            return self.diffusers
+        return self.diffusers if self.flows is None else self.flows or None
 
 
+NONE = ""  # a flow has no such scheduler in diffusers
 SDE = {"algorithm_type": "sde-dpmsolver++"}
 METHODS = (
     Method(
@@ -119,13 +136,17 @@ METHODS = (
         "sample_euler",
         flows="FlowMatchEulerDiscreteScheduler",
     ),
-    Method("heun", None, {}, "sample_heun"),
+    Method("heun", "HeunDiscreteScheduler", {}, "sample_heun", flows=NONE),
+    Method("plms", "PNDMScheduler", {"skip_prk_steps": True, "set_alpha_to_one": True}, flows=NONE),
+    Method("dpmpp_2s", None, {}, "sample_dpmpp_2s_ancestral"),
     Method("dpmpp_2m", "DPMSolverMultistepScheduler", {}, "sample_dpmpp_2m"),
     Method("dpmpp_3m", "DPMSolverMultistepScheduler", {"solver_order": 3, "lower_order_final": False}),
     Method("unipc", "UniPCMultistepScheduler", {}),
     Method("euler_ancestral", "EulerAncestralDiscreteScheduler", {}, "sample_euler_ancestral", fresh=True),
     Method("dpmpp_2m_sde", "DPMSolverMultistepScheduler", SDE, "sample_dpmpp_2m_sde", fresh=True),
+    Method("dpmpp_3m_sde", None, {}, "sample_dpmpp_3m_sde", fresh=True),
     Method("dpmpp_sde", None, {}, "sample_dpmpp_sde", fresh=True),
+    Method("dpmpp_sde", None, {}, "sample_dpmpp_sde", fresh=True, own={"clock": "sigma"}),
 )
 
 
@@ -147,7 +168,7 @@ def shapes_world() -> World:
 
     network = denoiser(ShapeModel.from_pretrained(control=None).network)
     return World(
-        "shapes", network, lambda n: route(n).t, (3, SIDE, SIDE), torch.float32, (6, 12, 24), seeds=8, rows=2, fine=120
+        "shapes", network, lambda n: route(n).t, (3, SIDE, SIDE), torch.float32, (6, 12, 24), seeds=20, rows=2, fine=120
     )
 
 
@@ -156,7 +177,7 @@ RECORDS = {"mixture": "samplers", "shapes": "samplers_shapes"}
 
 
 def by_us(world: World, method: Method, grid: Grid, x: Tensor, seed: int) -> Tensor:
-    return sample(world.denoiser, named(method.ours), grid, noise=Bulk(seed), x=x).x
+    return sample(world.denoiser, method.sampler(), grid, noise=Bulk(seed), x=x).x
 
 
 def by_diffusers(world: World, method: Method, grid: Grid, x: Tensor, seed: int) -> Tensor:
@@ -171,11 +192,14 @@ def by_diffusers(world: World, method: Method, grid: Grid, x: Tensor, seed: int)
     else:
         scheduler.set_timesteps(len(grid.t) - 1)
     own = scheduler.sigmas[:-1].double() if world.flows else scheduler.timesteps.double() + 1
+    own = own.unique().flip(0)  # Heun and PLMS ask again at some
     assert (own - grid.t[:-1]).abs().max() < 1e-6, "the two visit other points"
-    exploding, points = name.startswith("Euler"), grid.points
+    exploding, points = name.startswith(("Euler", "Heun")), grid.points
+    places = dict(zip(scheduler.timesteps.unique().flip(0).tolist(), points, strict=False))
     state = x / points[0].a if exploding else x
-    more = {} if name.startswith("UniPC") else {"generator": drawn}
-    for t, at in zip(scheduler.timesteps, points, strict=False):
+    more = {} if name.startswith(("UniPC", "PNDM", "Heun")) else {"generator": drawn}
+    for t in scheduler.timesteps:
+        at = places[t.item()]
         held = scheduler.scale_model_input(state, t).to(x.dtype) if hasattr(scheduler, "scale_model_input") else state
         clean = world.clean(held, at.t)
         said = (held - clean) / at.sigma if world.flows else (held - at.a * clean) / at.sigma  # velocity, or noise
@@ -204,7 +228,9 @@ def by_k_diffusion(sampling: Any, world: World, method: Method, grid: Grid, x: T
     def noise(sigma: Tensor, to: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=torch_seed, dtype=x.dtype)
 
-    more = {"noise_sampler": noise} if method.fresh and method.ours != "dpmpp_sde" else {}
+    more: dict[str, Any] = {"noise_sampler": noise} if method.fresh and method.ours != "dpmpp_sde" else {}
+    if method.ours == "dpmpp_2s":
+        more = {"eta": 0.0}
     if method.ours == "dpmpp_sde":
         more = {"noise_sampler": Path2(x, torch_seed)}
     return getattr(sampling, str(method.k_diffusion))(model, x / points[0].a, sigmas, disable=True, **more)
@@ -282,10 +308,10 @@ def measure(world: World, sampling: Any | None, seeds: int) -> list[list[Any]]:
             if not runs:
                 continue
             mine = errors(world, method, lambda x, seed, m=method, g=grid: by_us(world, m, g, x, seed), ends)  # type: ignore[misc]
-            calls = cost(world.denoiser, named(method.ours), grid).calls
+            calls = cost(world.denoiser, method.sampler(), grid).calls
             for peer, run in runs.items():
                 theirs = errors(world, method, run, ends)
-                row = [world.name, method.ours, calls, peer, mine.mean().item(), spread(mine)]
+                row = [world.name, method.label, calls, peer, mine.mean().item(), spread(mine)]
                 rows.append([*row, theirs.mean().item(), spread(theirs), verdict(mine, theirs)])
                 print(
                     "  ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in rows[-1]), flush=True
