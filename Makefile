@@ -13,7 +13,7 @@ ALL_EXTRAS := --extra all --extra bench --extra dev
 help: ## explain the targets
 	@echo "make setup   virtual environment .venv with the locked dependencies and this project (once; then instant)"
 	@echo "make demo    set-up, then the hub with every app in a browser"
-	@echo "make test    set-up, then all tests in two processes, with the twenty slowest"
+	@echo "make test    set-up, then the tests in two processes (but those of make prove), with the twenty slowest"
 	@echo "make check   set-up, then style, types, import contracts, house rules, measured numbers"
 	@echo "make bench   time the suite and write docs/measured/*.json"
 	@echo "make prove   run the slow tests and the experiments behind the claims (up to an hour)"
