@@ -51,7 +51,7 @@ def takes_value(outcome: Outcome, serve: Serve) -> str:
     volumes = equal_volumes([(row.get("lufs"), row.get("peak_dbtp")) for row in rows])
     takes = [
         {
-            "name": f"Take {row['take']}, seed {row['seed']}",
+            "name": named(row, outcome.report.get("key")),
             "src": serve(files[row["file"]]),
             "volume": round(volume, 4),
             "line": line(row["scores"]),
@@ -61,6 +61,12 @@ def takes_value(outcome: Outcome, serve: Serve) -> str:
         for row, volume in zip(rows, volumes, strict=True)
     ]
     return json.dumps({"empty": "", "takes": takes, "play": False, "clears": True})
+
+
+def named(row: Mapping[str, Any], key: str | None) -> str:
+    """The heading of a take; its key where nobody asked for one, so that each take has its own."""
+    drawn = row.get("key")
+    return f"Take {row['take']}, seed {row['seed']}" + (f", {drawn}" if drawn and not key else "")
 
 
 def equal_volumes(levels: Sequence[tuple[float | None, float | None]]) -> list[float]:

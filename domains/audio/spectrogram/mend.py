@@ -23,7 +23,7 @@ from domains.audio.controls.spans import Span
 from domains.audio.controls.tags import Tags
 from domains.audio.data import Recording, read_recording
 from domains.audio.export import resampled
-from domains.audio.score.operations import AUTO
+from domains.audio.score.operations import AUTO, not_understood
 from domains.audio.spectrogram.generate import FADE, Kept
 from domains.audio.spectrogram.model import LONGEST
 from domains.audio.spectrogram.run import Made, finish, takes_of
@@ -109,6 +109,7 @@ def _mended(
     made = [_placed(original, recording.wave, wave, new, begun / RATE, rate) for wave in waves]
     notes = [
         *recording.notes,
+        *not_understood(settings.tags),
         f"made: {begin:.2f} to {end:.2f} s, in one channel, to {RATE / 2000:.4g} kHz",
         f"the beat is {grid.tempos[0].qpm / grid.metres[0].beat:.4g} BPM in {grid.metres[0].name}",
     ]
