@@ -293,7 +293,7 @@ def save_peft(folder: Path | str, lora: LoRA, host: Host, *, dtype: torch.dtype 
         "base_model_name_or_path": None,
         "inference_mode": True,
     }
-    config |= {"bias": "none", "lora_dropout": 0.0, "fan_in_fan_out": False, "use_rslora": False, "use_dora": False}
+    config.update(bias="none", lora_dropout=0.0, fan_in_fan_out=False, use_rslora=False, use_dora=False)
     config |= _peft(lora, lows, host)
     with staged_folder(folder) as staged:
         write_atomic(staged / "adapter_config.json", json.dumps(config, sort_keys=True, indent=2))
