@@ -101,7 +101,7 @@ def ours(sampler: Sampler, levels: Tensor, rows: int, noise: Noise | None = None
     return lambda x: sample(denoiser, sampler, own_times(process, levels), noise=draws, x=x).x
 
 
-def agree(method: str, x: Tensor) -> None:
+def check_agreement(method: str, x: Tensor) -> None:
     """Raise unless both runs of a method end in the same place."""
     sampler, name, options = METHODS[method]
     levels, run = theirs(name, options)
@@ -219,7 +219,7 @@ def main() -> None:
         for method, (sampler, name, options) in METHODS.items():
             levels, reference = theirs(name, options)
             mine = ours(sampler, levels, shape[0])
-            agree(method, x)
+            check_agreement(method, x)
             taken = per_step({"ours": mine, "theirs": reference, "network": network_alone}, x)
             extra = {who: taken[who] - taken["network"] for who in ("ours", "theirs")}
             ratio = extra["ours"] / extra["theirs"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.core import METHODS, agree
+from benchmarks.core import METHODS, check_agreement
 from shared.denoiser import Denoiser, eps_head, velocity_head
 from shared.grid import grid, own_times
 from shared.noise import Recorded
@@ -69,7 +69,7 @@ PAIRS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_samplers_end_where_the_schedulers_of_diffusers_end(method: str) -> None:
-    agree(method, torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
+    check_agreement(method, torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize("method", PAIRS)
