@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from domains.medical.data import Volume
+from domains.medical.data import Volume, make_volume
 from domains.medical.export import write_label, write_volume
 from domains.medical.lesions.model import NETWORK
 from domains.medical.synthesis import brain_phantom
@@ -32,6 +33,25 @@ def small_brain(seed: int = 5) -> tuple[Mapping[str, Volume], NDArray]:
     deep = np.argwhere(made.tissue == 3)
     middle = deep[np.linalg.norm(deep - np.array([22, 44, 40]), axis=1).argmin()]
     return volumes, np.ascontiguousarray(frame.from_ras(ball(frame.ras_shape, tuple(middle), 3.0)))
+
+
+@cache
+def brain_at(
+    spacing: float, across: tuple[float, ...] = (-3.0, 3.0), radius: float = 2.0
+) -> tuple[Mapping[str, Volume], NDArray]:
+    """FLAIR of a small brain in float32, and balls in its white matter; the two of 4 mm lie 2 mm apart.
+
+    spacing, radius  in mm;  across  mm from the deepest voxel of the white matter to the middle of each ball
+    """
+    from scipy import ndimage
+
+    made = brain_phantom(5, spacing=spacing, size=tuple(int(v / spacing) for v in (56, 64, 56)), lesions=2)
+    found = made.volumes()["FLAIR"]
+    volume = make_volume(np.asarray(found.values, np.float32), found.affine)
+    depth = ndimage.distance_transform_edt(np.pad(made.tissue == 3, 1))[1:-1, 1:-1, 1:-1]
+    middle = np.array(np.unravel_index(depth.argmax(), depth.shape))
+    balls = [ball(depth.shape, tuple(middle + np.array([at / spacing, 0, 0])), radius / spacing) for at in across]
+    return {"FLAIR": volume}, np.ascontiguousarray(volume.frame.from_ras(np.any(balls, axis=0)))
 
 
 def written(folder: Path, volumes: Mapping[str, Volume], mask: NDArray) -> dict[str, Path]:

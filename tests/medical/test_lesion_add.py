@@ -21,7 +21,7 @@ from domains.medical.lesions.quality import Reference
 from shared.errors import Cancelled, UserError
 from shared.front.command import command, invoke
 from shared.front.provenance import portable
-from tests.medical.lesion_world import ball, small_brain, untrained, written
+from tests.medical.lesion_world import ball, brain_at, small_brain, untrained, written
 
 FAST = {"steps": 10, "outside_training": True}
 
@@ -108,26 +108,24 @@ def test_seeds_reproduce_to_the_bit_and_differ_from_each_other(
 
 
 def test_texture_guidance_is_recorded_costs_no_call_and_at_zero_leaves_the_plain_method(
-    brain: tuple[Mapping[str, Volume], NDArray],
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adding, "REDRAWS", 0)  # an untrained network fails the quality check: one draw is enough here
+    brain = brain_at(1.0, (0.0,), 5.0)  # between grids the values are smoothed after they were pulled
     files = written(tmp_path, *brain)
     made = {}
     for strength in (0.0, 1.0):
         out = tmp_path / f"{strength:g}"
         settings = AddLesions(
             image={"": str(files["FLAIR"])}, mask=str(files["mask"]), out=str(out), texture_guidance=strength,
-            checkpoint=str(checkpoint), **FAST,
+            checkpoint=str(checkpoint), anywhere=True, **FAST,
         )  # fmt: skip
         outcome = ADD.run(settings, silent)
         sidecar = json.loads((out / "syn_FLAIR.json").read_text())
         assert sidecar["settings"]["texture_guidance"] == strength
         made[strength] = outcome.view["variations"][0], outcome.report
     model = LesionModel.from_pretrained(checkpoint)
-    prepared = adding.prepare({"FLAIR": brain[0]["FLAIR"]}, brain[1])
+    prepared = adding.prepare(*brain, anywhere=True)
     typical = load_presets()["typical"]
     plain = adding.vary(prepared, model, typical, seed=0, steps=10, reference=Reference.load())
     assert np.array_equal(made[0.0][0].values["FLAIR"], plain.values["FLAIR"])

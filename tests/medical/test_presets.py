@@ -153,7 +153,7 @@ def vary_with(monkeypatch: pytest.MonkeyPatch, failures: list[list[tuple[str, st
 
     def scripted(*_: Any) -> tuple[LesionReport, ...]:
         failed = tuple(failures[model.draws - 1])
-        return (LesionReport(1, 1.0, {}, {}, {}, tuple(f"{a} {b}" for a, b in failed), failed),)
+        return (LesionReport(1, 0.001, 1.0, {}, {}, {}, tuple(f"{a} {b}" for a, b in failed), failed),)
 
     monkeypatch.setattr(adding, "_reports", scripted)
     made = adding.vary(

@@ -1,9 +1,9 @@
 """Put lesions into a scan: crop at 1 mm, synthesise, resample back, paste. Outside the mask nothing changes.
 
 The steps for each variation: one patch a site (placement), the scan's own intensity scale (conditioning), the model's
-118 calls (model), the values back on the scan's grid inside the mask only, and a quality report a lesion; a lesion
-that fails is drawn again, three times at most and not for the same reasons twice; the draw with the fewest failures is
-kept, and the report says so.
+118 calls (model), the values back on the scan's grid inside the mask only, and a quality report a lesion on what is
+written there (written); a lesion that fails is drawn again, three times at most and not for the same reasons twice; the
+draw with the fewest failures is kept, and the report says so.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.medical.data import Volume
-from domains.medical.geometry import Patch, crop_at_spacing, paste_back
+from domains.medical.geometry import Patch, crop_at_spacing, paste_back, spacing_of
 from domains.medical.lesions.conditioning import CONTRASTS, SPACING_MM, Scale, Texture, brain_mask
 from domains.medical.lesions.model import Fill, LesionModel
-from domains.medical.lesions.placement import Site, lesions_of, sites_of
+from domains.medical.lesions.placement import Site, sites_of
 from domains.medical.lesions.presets import Asked, Preset, asked_at
 from domains.medical.lesions.quality import LesionReport, Reference, report
+from domains.medical.lesions.written import in_scan, lesion_in, pasted
 from domains.medical.parallel import each
 from shared.errors import UserError
 
@@ -35,7 +36,7 @@ class Variation:
 
     values   contrast -> (file shape) float32 values
     textures what was asked at each site, after the jitter: contrast -> (16,)
-    reports  one a lesion, site by site, largest first;  redraws  how often lesions were drawn again
+    reports  one a lesion, site by site, largest first;  redraws  how many sites were drawn again, each time counted
     """
 
     values: Mapping[str, NDArray]
@@ -111,9 +112,7 @@ def prepare(volumes: Mapping[str, Volume], mask: NDArray, *, anywhere: bool = Fa
     brain = (np.logical_and.reduce(list(brains.values())) & ~ras_mask).astype(np.float32)
     for site in sites:
         cut = {
-            name: crop_at_spacing(
-                values, frame.affine, site.centre_mm, site.size, SPACING_MM, fill=float(values[0, 0, 0])
-            )
+            name: crop_at_spacing(values, frame.affine, site.centre_mm, site.size, SPACING_MM, fill=_outside(values))
             for name, values in ras.items()
         }
         where = crop_at_spacing(site.mask, frame.affine, site.centre_mm, site.size, SPACING_MM)
@@ -160,7 +159,8 @@ def vary(
     asked = [prepared.asked(site, texture, rng) for site in range(len(prepared.sites))]
     best: dict[int, Draw] = {}
     last: dict[int, Draw] = {}
-    todo, redraws = list(range(len(prepared.sites))), 0
+    todo = list(range(len(prepared.sites)))
+    draws = [0] * len(todo)
     calls = model.calls(steps, jump, repeats)
     within = tolerances(prepared.contrasts, texture_guidance, reference)
     for attempt in range(REDRAWS + 1):
@@ -186,20 +186,20 @@ def vary(
             )
             reports = () if reference is None else _reports(prepared, site, patch, asked[site].whole, reference)
             draw = Draw(patch, reports)
+            draws[site] += 1
             if site not in best or len(draw.failed) < len(best[site].failed):
                 best[site] = draw
             if draw.failed and not (site in last and last[site].failed <= draw.failed):
                 again.append(site)
             last[site] = draw
         todo = again
-        if not todo or attempt == REDRAWS:
+        if not todo:
             break
-        redraws += len(todo)
     made = {site: draw.patch for site, draw in best.items()}
-    pasted = each(lambda name: _pasted(prepared, name, made), prepared.contrasts)
-    values = dict(zip(prepared.contrasts, pasted, strict=True))
-    every = tuple(one for site in sorted(best) for one in best[site].reports)
-    return Variation(values, tuple(one.whole for one in asked), seed, every, redraws)
+    filled = each(lambda name: _pasted(prepared, name, made), prepared.contrasts)
+    values = dict(zip(prepared.contrasts, filled, strict=True))
+    every = tuple(replace(one, redraws=draws[site] - 1) for site in sorted(best) for one in best[site].reports)
+    return Variation(values, tuple(one.whole for one in asked), seed, every, sum(draws) - len(draws))
 
 
 def tolerances(
@@ -229,19 +229,33 @@ def _site_seed(seed: int, site: int, attempt: int) -> int:
 def _reports(
     prepared: Prepared, site: int, made: NDArray, asked: Texture, reference: Reference
 ) -> tuple[LesionReport, ...]:
+    here, patches, affine = prepared.sites[site], prepared.patches[site], _affine(prepared)
+    channels = {name: i for i, name in enumerate(CONTRASTS) if name in prepared.contrasts}
     before = prepared.units(site)
-    present = [i for i, name in enumerate(CONTRASTS) if name in prepared.contrasts]
-    names = [CONTRASTS[i] for i in present]
+    after = {}
+    for name, i in channels.items():
+        values, scale = prepared.ras[name], prepared.scales[name]
+        after[name] = pasted(values, affine, patches[name], made[i], here.voxels, scale, _outside(values))
     return tuple(
         report(
-            {name: before[i] for name, i in zip(names, present, strict=True)},
-            {name: made[i] for name, i in zip(names, present, strict=True)},
-            lesion,
-            {name: asked[name] for name in names},
+            {name: before[i] for name, i in channels.items()},
+            {name: one.patch for name, one in after.items()},
+            lesion_in(next(iter(patches.values())), affine, lesion),
+            {name: asked[name] for name in channels},
             reference,
+            in_scan(after, lesion, spacing_of(affine)),
         )
-        for lesion in lesions_of(prepared.patch_masks[site])
+        for lesion in here.lesions
     )
+
+
+def _affine(prepared: Prepared) -> NDArray:
+    return next(iter(prepared.volumes.values())).frame.affine
+
+
+def _outside(values: NDArray) -> float:
+    """What a scan (RAS frame) is taken to hold beyond its grid."""
+    return float(values[0, 0, 0])
 
 
 def _pasted(prepared: Prepared, name: str, made: Mapping[int, NDArray]) -> NDArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,19 @@ LONGEST_MM = LARGEST * SPACING_MM - 2 * MARGIN_MM  # a longer lesion fits no pat
 class Site:
     """Lesions that are made in one patch.
 
-    shape      of the scan in its RAS frame;  voxels  (n, 3) all voxels of this site in it
+    shape      of the scan in its RAS frame;  lesions  (n, 3) its voxels in it, a lesion, largest first
     centre_mm  of the patch;  size  of the patch, in voxels of 1 mm
     """
 
     shape: tuple[int, ...]
-    voxels: NDArray
+    lesions: tuple[NDArray, ...]
     centre_mm: tuple[float, float, float]
     size: tuple[int, int, int]
+
+    @cached_property
+    def voxels(self) -> NDArray:
+        """(n, 3) all voxels of this site."""
+        return np.concatenate(self.lesions)
 
     @property
     def mask(self) -> NDArray:
@@ -78,13 +84,13 @@ def sites_of(mask: NDArray, affine: NDArray, *, where: str = "the mask") -> list
     for _, group in sorted(together.items()):
         voxels = np.concatenate(group)
         whole = _edges(voxels.min(0), voxels.max(0), spacing).max() <= LARGEST
-        for part in [voxels] if whole else _cut(group, spacing):
+        for part in [group] if whole else _cut(group, spacing):
             sites.append(_site(mask.shape, part, affine, spacing, where))
     return sites
 
 
-def _cut(lesions: list[NDArray], spacing: NDArray) -> list[NDArray]:
-    """Lesions of a chain that is too long, put into patches of at most 96 mm; the voxels (n, 3) of each patch.
+def _cut(lesions: list[NDArray], spacing: NDArray) -> list[list[NDArray]]:
+    """Lesions of a chain that is too long, put into patches of at most 96 mm; the lesions of each patch.
 
     The largest come first. Each joins the patch that grows least by it, if that costs fewer voxels than a patch of
     its own; so all patches together never cost more than one a lesion.
@@ -104,11 +110,11 @@ def _cut(lesions: list[NDArray], spacing: NDArray) -> list[NDArray]:
         else:
             low, high = np.vstack([low, first]), np.vstack([high, last])
             parts.append([lesion])
-    return [np.concatenate(part) for part in parts]
+    return parts
 
 
-def _site(shape: tuple[int, ...], voxels: NDArray, affine: NDArray, spacing: NDArray, where: str) -> Site:
-    low, high = voxels.min(0), voxels.max(0)
+def _site(shape: tuple[int, ...], lesions: list[NDArray], affine: NDArray, spacing: NDArray, where: str) -> Site:
+    low, high = np.min([one.min(0) for one in lesions], 0), np.max([one.max(0) for one in lesions], 0)
     size = _edges(low, high, spacing)
     if size.max() > LARGEST:
         longest = float(((high - low + 1) * spacing).max())
@@ -120,7 +126,7 @@ def _site(shape: tuple[int, ...], voxels: NDArray, affine: NDArray, spacing: NDA
     centre = to_mm(affine, (low + high) / 2)
     return Site(
         shape,
-        voxels,
+        tuple(sorted(lesions, key=len, reverse=True)),
         (float(centre[0]), float(centre[1]), float(centre[2])),
         (int(size[0]), int(size[1]), int(size[2])),
     )

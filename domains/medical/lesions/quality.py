@@ -1,9 +1,11 @@
 """Quality report of one made lesion: seam, texture and memorisation, each against real lesions.
 
-All values are in network units (conditioning.Scale) on the 1 mm grid.
+All values are in network units (conditioning.Scale), those of the lesion as it was pasted into the scan (written.py).
+Size, seam and histogram are measured on the grid of the scan, memorisation on the 1 mm grid of the training patches.
 
-- seam           mean |x(p) - x(q)| per mm over neighbours p inside, q outside the lesion (its one-voxel shell), for the
-                 scan before and after, the ratio, and the rank of the latter among real lesions
+- seam           mean |x(p) - x(q)| over the faces of the lesion, p and q half a millimetre inside and outside: the
+                 voxels on either side, on a scan of 1 mm. For the scan before and after, the ratio, and the rank of the
+                 latter among real lesions
 - histogram      1-Wasserstein distance of asked and made histogram (the area between the cumulative histograms, in
                  network units) and L1 distance (the sum of the absolute differences of the bins, 0 to 2)
 - memorisation   highest NCC with a training patch under shifts and flips (memorisation.py), against real to real. The
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save as bytes_of
 from torch import Tensor
 
-from domains.medical.lesions.conditioning import BINS, histogram
+from domains.medical.geometry import SAME_SPACING
+from domains.medical.lesions.conditioning import BINS, SPACING_MM, histogram
 from domains.medical.lesions.memorisation import EDGE, centres_of, highest_ncc, window
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
@@ -39,17 +42,41 @@ SHIPPED = Path(__file__).parent / "checkpoints" / "reference.safetensors"
 MOST_CENTRES = 8  # patches of one lesion that are compared, spread over it; 0.03 s each and contrast
 
 
-def seam(values: NDArray, mask: NDArray) -> float:
-    """Mean |difference| per mm over pairs of face neighbours with one inside and one outside the mask; 0 without any.
+def seam(values: NDArray, mask: NDArray, spacing: Sequence[float] = (SPACING_MM,) * 3) -> float:
+    """Mean |step over the millimetre across a face| of the faces between inside and outside the mask; 0 without any.
 
-    values (D, H, W) network units, mask (D, H, W) bool
+    values (D, H, W) network units, mask (D, H, W) bool, spacing mm; a face counts by its area
+
+    A step as sharp as the grid allows is the same number on every grid of up to 1 mm; a coarser one shows its slope.
     """
-    total, pairs = 0.0, 0
+    total, surface = 0.0, 0.0
     for axis in range(3):
+        area = float(np.prod(spacing)) / spacing[axis]
         crossed = np.diff(mask.astype(np.int8), axis=axis) != 0
-        total += float(np.abs(np.diff(np.asarray(values, np.float64), axis=axis))[crossed].sum())
-        pairs += int(crossed.sum())
-    return total / pairs if pairs else 0.0
+        steps = _steps(np.asarray(values, np.float64), axis, spacing[axis])
+        total += area * float(np.abs(steps)[crossed].sum())
+        surface += area * int(crossed.sum())
+    return total / surface if surface else 0.0
+
+
+def _steps(values: NDArray, axis: int, spacing: float) -> NDArray:
+    """x(face + 1/2 mm) - x(face - 1/2 mm) of the faces across an axis, linear between voxels, the ends repeated."""
+    reach = 0.5 / spacing - 0.5  # from the voxel beside a face to the point, in voxels
+    if abs(reach) < SAME_SPACING:
+        return np.asarray(np.diff(values, axis=axis))
+    if reach < 0:
+        return np.asarray(np.diff(values, axis=axis) / spacing)
+    line = np.moveaxis(values, axis, 0)
+    places = np.arange(len(line) - 1)
+
+    def at(voxel: NDArray) -> NDArray:
+        return np.asarray(line[np.clip(voxel, 0, len(line) - 1)])
+
+    whole = int(reach)
+    share = reach - whole
+    above = (1 - share) * at(places + 1 + whole) + share * at(places + 2 + whole)
+    below = (1 - share) * at(places - whole) + share * at(places - 1 - whole)
+    return np.moveaxis(above - below, 0, axis)
 
 
 def histogram_distance(asked: NDArray, made: NDArray) -> tuple[float, float]:
@@ -178,20 +205,37 @@ class Copy:
         return self.ncc > self.passes and self.before is not None and self.ncc > self.before
 
 
+@dataclass(frozen=True, eq=False)
+class InScan:
+    """A lesion on the grid of its scan, with some voxels around it.
+
+    before, after   contrast -> (I, J, K) network units without and with it;  mask  (I, J, K) bool;  spacing  mm
+    """
+
+    before: Mapping[str, NDArray]
+    after: Mapping[str, NDArray]
+    mask: NDArray
+    spacing: tuple[float, float, float] = (SPACING_MM, SPACING_MM, SPACING_MM)
+
+
 @dataclass(frozen=True)
 class LesionReport:
-    """One lesion: voxels, its share of the compared patches, three measures a contrast, and why it failed if it did.
+    """One lesion: its size in the scan, three measures a contrast, and why it failed if it did.
 
+    voxels   of the scan;  volume_ml  of them together;  share  of the compared patches that is lesion
     failed   which measures failed, as ("FLAIR", "seam");  reasons  the sentence of each
+    redraws  how often it was drawn again, together with the lesions of its site
     """
 
     voxels: int
+    volume_ml: float
     share: float
     seam: Mapping[str, Seam]
     histogram: Mapping[str, Texture]
     memorisation: Mapping[str, Copy]
     reasons: tuple[str, ...]
     failed: tuple[tuple[str, str], ...] = ()
+    redraws: int = 0
 
     @property
     def passed(self) -> bool:
@@ -203,8 +247,9 @@ class LesionReport:
             key: {name: _plain(vars(one)) for name, one in getattr(self, key).items()}
             for key in ("seam", "histogram", "memorisation")
         }
-        head = {"passed": self.passed, "reasons": list(self.reasons), "voxels": self.voxels}
-        return {**head, "share_of_patch": _plain(self.share), **measures}
+        head = {"passed": self.passed, "reasons": list(self.reasons), "drawn_again": self.redraws}
+        size = {"voxels": self.voxels, "volume_ml": _plain(self.volume_ml), "share_of_patch": _plain(self.share)}
+        return {**head, **size, **measures}
 
 
 def report(
@@ -213,20 +258,23 @@ def report(
     mask: NDArray,
     asked: Mapping[str, NDArray],
     reference: Reference,
+    scan: InScan | None = None,
 ) -> LesionReport:
     """Judge one lesion.
 
     before, after   contrast -> (D, H, W) float32, the 1 mm RAS patch in network units without and with the lesion
     mask            (D, H, W) bool, the lesion; ValueError when it is empty
     asked           contrast -> (16,) histogram that was asked for
+    scan            the same lesion on the grid of the scan; None: that is the patch
     """
     if not mask.any():
         raise ValueError("the mask of the lesion is empty")
     seams, textures, copies, reasons, failed = {}, {}, {}, [], []
     centres = _spread(centres_of(mask))
+    scan = scan or InScan(before, after, mask)
     for name in after:
-        seams[name] = seam_report(before[name], after[name], mask, name, reference)
-        textures[name] = _texture(asked[name], after[name], mask, name, reference)
+        seams[name] = _seam(scan, name, reference)
+        textures[name] = _texture(asked[name], scan, name, reference)
         copies[name] = _copy(before[name], after[name], centres, name, reference)
         low, high = seams[name].passes
         if not low <= seams[name].after <= high:
@@ -249,18 +297,19 @@ def report(
                 f"{copies[name].passes:.3f} with one another"
             )
     share = float(np.mean([_share(mask, centre) for centre in centres]))
-    return LesionReport(int(mask.sum()), share, seams, textures, copies, tuple(reasons), tuple(failed))
+    voxels = int(scan.mask.sum())
+    volume_ml = voxels * float(np.prod(scan.spacing)) / 1000
+    return LesionReport(voxels, volume_ml, share, seams, textures, copies, tuple(reasons), tuple(failed))
 
 
-def seam_report(before: NDArray, after: NDArray, mask: NDArray, contrast: str, reference: Reference) -> Seam:
-    """The seam of a lesion against the scan before and against real lesions of the contrast."""
-    was, now = seam(before, mask), seam(after, mask)
+def _seam(scan: InScan, contrast: str, reference: Reference) -> Seam:
+    was, now = (seam(values[contrast], scan.mask, scan.spacing) for values in (scan.before, scan.after))
     ranked = rank(now, reference.seams[contrast])
     return Seam(was, now, now / was if was else 0.0, ranked, reference.seam_range[contrast])
 
 
-def _texture(asked: NDArray, after: NDArray, mask: NDArray, contrast: str, reference: Reference) -> Texture:
-    wasserstein, l1 = histogram_distance(asked, histogram(after, mask))
+def _texture(asked: NDArray, scan: InScan, contrast: str, reference: Reference) -> Texture:
+    wasserstein, l1 = histogram_distance(asked, histogram(scan.after[contrast], scan.mask))
     ranked = rank(wasserstein, reference.distances[contrast])
     return Texture(wasserstein, l1, ranked, reference.distance_limit[contrast])
 

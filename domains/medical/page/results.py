@@ -158,9 +158,9 @@ def quality(result: Result | None) -> str:
         return ""
     rows, said = [], []
     for k, variation in enumerate(result.report["variations"]):
-        again = f", drawn again {variation['drawn_again']} times" if variation["drawn_again"] else ""
         for n, lesion in enumerate(variation["lesions"]):
             name = f"Variation {k + 1}, lesion {n + 1}"
+            again = f", drawn again {_times(lesion['drawn_again'])}" if lesion["drawn_again"] else ""
             if lesion["passed"]:
                 fine = "edge, grey values and distance from the training scans are those of real lesions"
                 said.append(f"<li><strong>✓ {name} passed{again}:</strong> {fine}.</li>")
@@ -225,7 +225,7 @@ def _row(name: str, contrast: str, lesion: Mapping[str, Any]) -> str:
     low, high = seam["passes"]
     copied = copy["ncc"] > copy["passes"] and (copy["before"] is None or copy["ncc"] > copy["before"])
     return (
-        f'<tr><th scope="row">{name}</th><td>{html.escape(contrast)}</td><td>{lesion["voxels"] / 1000:.2f}</td>'
+        f'<tr><th scope="row">{name}</th><td>{html.escape(contrast)}</td><td>{lesion["volume_ml"]:.3f}</td>'
         + _judged(seam["after"], low <= seam["after"] <= high, f"real lesions {low:.3f} to {high:.3f}")
         + _judged(
             texture["wasserstein"], texture["wasserstein"] <= texture["passes"], f"at most {texture['passes']:.3f}"
@@ -238,6 +238,10 @@ def _row(name: str, contrast: str, lesion: Mapping[str, Any]) -> str:
 def _judged(value: float, good: bool, range_in_words: str) -> str:
     sign = "✓" if good else "✕"
     return f'<td class="{"passed" if good else "failed"}">{sign} {value:.3f}<small>{range_in_words}</small></td>'
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _at(array: NDArray, where: NDArray) -> NDArray:
