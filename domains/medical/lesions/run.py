@@ -100,8 +100,16 @@ def add_lesions(settings: AddLesions, progress: Report, operation: Operation) ->
 
 def read_inputs(settings: AddLesions) -> Scan:
     """Scans by contrast, the new lesions and those that were there, all on one grid."""
+    if {"", "FLAIR"} <= settings.image.keys():
+        raise UserError("two files are the FLAIR", where="--image", remedy="name each: --image NAME=FILE")
     named = {name or "FLAIR": path for name, path in settings.image.items()}
     examples = {name: path.removeprefix("example:") for name, path in named.items() if path.startswith("example:")}
+    if files := [name for name in named if examples and name not in examples]:
+        raise UserError(
+            f"{', '.join(files)} {'is a file' if len(files) == 1 else 'are files'}, {', '.join(examples)} an example",
+            where="--image",
+            remedy=f"give files alone, or the example alone: {' '.join(f'--image {n}=example:brain' for n in files)}",
+        )
     if examples:
         return _example(settings, examples)
     volumes = read_contrasts({name: named[name] for name in _lead_first(named)})
@@ -119,14 +127,16 @@ def _example(settings: AddLesions, examples: Mapping[str, str]) -> Scan:
     unknown = sorted(set(examples.values()) - set(EXAMPLES))
     if unknown:
         raise UserError(f"no example named {unknown[0]}", where="--image", remedy=f"choose {', '.join(EXAMPLES)}")
+    if settings.label:
+        raise UserError("the example brings the label of its own lesions", where="--label", remedy="leave it out")
     made = built_in_example(next(iter(examples.values())))
-    volumes = {name: made.volumes[name] for name in add.ordered(tuple(made.volumes)) if name in examples}
-    if not volumes:
+    if absent := [name for name in examples if name not in made.volumes]:
         raise UserError(
-            f"the example has no contrast {', '.join(examples)}",
+            f"the example has no contrast {', '.join(absent)}",
             where="--image",
             remedy=f"use {', '.join(made.volumes)}",
         )
+    volumes = {name: made.volumes[name] for name in add.ordered(tuple(made.volumes)) if name in examples}
     if not settings.mask.startswith("example:"):
         mask = read_mask(settings.mask, next(iter(volumes.values())), allow_empty=True)
     else:
