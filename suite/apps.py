@@ -13,6 +13,8 @@ from typing import Final
 
 import click
 
+from shared.front.extras import install
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -66,7 +68,7 @@ class App:
     def remedy(self) -> str:
         """The one command that adds what is missing, a part of the installation or a checkpoint; empty when ready."""
         if self.missing:
-            return f"pip install 'diffusion-suite[{self.extra}]'"
+            return install(self.extra)
         return f"suite train {self.slug}, or restore the file" if self.absent else ""
 
     @property

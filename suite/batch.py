@@ -18,6 +18,7 @@ import click
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, sweep, write_atomic
 from shared.front.command import STOPPED, load
+from shared.front.extras import absent
 from shared.front.operation import Operation
 from shared.front.option import EXAMPLE
 from shared.front.progress import TerminalReport, counted
@@ -240,7 +241,10 @@ def make(job: Mapping[str, Any]) -> dict[str, Any]:
     with staged_folder(job["place"]) as folder:
         settings = operation.settings.from_json({**job["settings"], job["folder"]: str(folder)})
         begin = time.monotonic()
-        outcome = operation.run(settings, lambda done, total, note="", preview=None: None)
+        try:
+            outcome = operation.run(settings, lambda done, total, note="", preview=None: None)
+        except ModuleNotFoundError as error:
+            raise absent(error) or error from None
         item = {
             "operation": job["operation"],
             "settings": job["settings"],

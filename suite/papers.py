@@ -136,7 +136,13 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command("run")
 @click.argument("slug")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Seed (default 0).")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR", help="Folder to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    metavar="DIR",
+    help="Folder to write.",
+)
 @click.option("--record", "keep", is_flag=True, help="Put the numbers into the ledger (maintainers).")
 def run_command(slug: str, seed: int, out: Path, keep: bool) -> None:
     """Run a paper's experiment again: JSON, plot and verdict."""

@@ -31,14 +31,7 @@ def command(recipe: str, size: str, minutes: float | None, out: Path | None, res
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         go_on = "add --resume to go on, or " if begun else ""
         raise UserError("holds files already", where=str(folder), remedy=f"{go_on}choose another --out")
-    try:
-        train = load(RECIPES[recipe])
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{recipe} needs {error.name}, which is not there",
-            where="train",
-            remedy=f"pip install 'diffusion-suite[{recipe.partition('/')[0]}]', or wait for a release that has it",
-        ) from None
+    train = load(RECIPES[recipe])
     length = "as long as the recipe says" if minutes is None else f"for {minutes:g} min"
     click.echo(f"{recipe}, {size}: trains {length} into {folder}; data and network are made first", err=True)
     budget = {} if minutes is None else {"minutes": minutes}  # without it, the recipe's own

@@ -27,6 +27,7 @@ from shared.errors import Cancelled, UserError
 from shared.front.atomic import untaken
 from shared.front.embedded import carried
 from shared.front.endings import endings
+from shared.front.extras import absent
 from shared.front.operation import Operation
 from shared.front.option import EXAMPLE
 from shared.front.progress import TerminalReport, clock, silence
@@ -157,6 +158,11 @@ def _invoke(
     except BrokenPipeError:  # the reader of our output left (``| head``): no words for it
         silence(sys.stdout)
         return 1
+    except ModuleNotFoundError as error:
+        told = absent(error)
+        if told is None:
+            raise
+        return _say(str(told), BAD_INPUT)
     except OSError as error:
         if ended:  # the terminal is gone, and with it the place for words
             return _say("stopped; nothing was written", STOPPED)
@@ -285,6 +291,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
     errno.EDQUOT: "free some space, or choose another folder",
     errno.EFBIG: "the limit for the size of a file is too small here; raise it, or choose another folder",
+    errno.EEXIST: "a folder is needed, and a file has this name; choose another folder",
     errno.EACCES: "you may not write or read there; choose another folder or change its permissions",
     errno.EROFS: "this place is read-only; choose another folder",
     errno.ENOENT: "check the name",

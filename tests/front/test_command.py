@@ -67,6 +67,15 @@ class Greet(Settings):
 GREET = command(Operation("sample_greet", Greet, lambda s, report: Outcome(s.greeting), ("sample", "greet"), "Greet."))
 
 
+def test_a_file_where_a_folder_is_made_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tmp_path / "results"
+    taken.touch()
+    code = invoke(click.Command("make", callback=lambda: taken.mkdir(exist_ok=True)), [], program="suite make")
+    told = capsys.readouterr().err
+    assert (code, told.count("\n")) == (2, 1)
+    assert told.startswith(f"{taken}: file exists; a folder is needed")
+
+
 @pytest.mark.parametrize("taken", ["folder", "file"])
 def test_a_place_that_is_taken_is_refused_before_the_work_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], taken: str

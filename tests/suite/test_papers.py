@@ -67,6 +67,17 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
+def test_a_file_as_the_folder_of_results_is_refused_before_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ledger, "run_experiment", lambda *_, **__: pytest.fail("the experiment was begun"))
+    taken = tmp_path / "results"
+    taken.touch()
+    assert main(["papers", "run", "bdia", "--out", str(taken)]) == 2
+    told = capsys.readouterr().err
+    assert "is a file" in told and told.count("\n") == 1
+
+
 def test_an_experiment_gives_json_plot_and_verdict(
     experiment: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
