@@ -80,8 +80,8 @@ def test_a_take_says_its_own_genre_and_key_and_what_is_made_of_it_keeps_them(tmp
         own = read_midi(tmp_path / "a" / row["midi"])[0]
         assert own.tags.genre == row["genre"] and own.key is not None and own.key.name == row["key"]
     take = tmp_path / "a" / rows[1]["midi"]
-    words = ("--controls", tmp_path / "a" / "asked.json", "--out", tmp_path / "s")
-    assert suite("evaluate", take, *words) == 0
+    asked = ("--controls", tmp_path / "a" / "asked.json", "--out", tmp_path / "s")
+    assert suite("evaluate", take, *asked) == 0
     assert report_of(tmp_path / "s")["scores"] == rows[1]["scores"]["notes"]
     words = ("--parts", "bass", "--seed", 77, *QUICK)
     assert suite("inpaint", take, *words, "--out", tmp_path / "b") == 0

@@ -61,7 +61,7 @@ def test_weights_of_unipc_solve_the_published_system(
     if rows:
         at, to, left = ([torch.full((2,), v, dtype=torch.float64) for v in vs] for vs in (at, [to], [left]))  # type: ignore[assignment]
         (to,), (left,) = to, left  # type: ignore[misc]
-    got = UniPC(3, variant)._weights(at, to, left, arrived=arrived)  # type: ignore[arg-type]
+    got = UniPC(3, variant)._weights(at, to, left, arrived=arrived)
     assert rows or all(isinstance(w, float) for w in got), "a weight that all rows share is a plain number"
     for row in doubles(got).reshape(count + arrived, -1).unbind(1):
         torch.testing.assert_close(row, wanted, rtol=1e-12, atol=1e-12)

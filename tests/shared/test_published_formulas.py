@@ -90,7 +90,7 @@ def test_plms_has_adams_bashforth_weights_on_even_steps() -> None:
     """On an even grid in sigma / a: 3/2, -1/2 and 55, -59, 37, -9 over 24."""
     at = [torch.tensor(float(v), dtype=torch.float64) for v in (1.0, 1.1, 1.2, 1.3)]
     for count, wanted in ((2, [1.5, -0.5]), (4, [55 / 24, -59 / 24, 37 / 24, -9 / 24])):
-        weights = [w.item() for w in ddim._adams(at[:count], torch.tensor(0.9, dtype=torch.float64))]
+        weights = [float(w) for w in ddim._adams(at[:count], torch.tensor(0.9, dtype=torch.float64))]
         assert weights == pytest.approx(wanted, abs=1e-12)
     assert PLMS(1).order == 1 and PLMS(4).order == 2
 
