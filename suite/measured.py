@@ -25,7 +25,8 @@ from shared.front.atomic import write_atomic
 from shared.measured import ROOT, load, shown
 
 MARKED = re.compile(r"(<!-- measured (?P<key>[\w.\-]+) -->)(?P<body>.*?)(<!-- / -->)", re.DOTALL)
-OPENED = re.compile(r"<!-- measured [\w.\-]+ -->")
+OPENED = re.compile(r"<!-- measured (?P<key>[\w.\-]+) -->")
+CLOSE = "<!-- / -->"
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -47,24 +48,36 @@ def quote(key: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
     return shown(key, entries[entry])
 
 
-def fill(text: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
-    """The text with every marked number replaced; fenced code blocks stay as they are."""
+def fill(text: str, pages: Mapping[str, Mapping[str, Any]], wrong: list[UserError]) -> str:
+    """The text with every marked number replaced; fenced code blocks stay as they are.
+
+    A marker that cannot be filled stays as it is, and what is wrong with it is put into `wrong`.
+    """
     pieces, last = [], 0
     for fence in CODE.finditer(text):
-        pieces += [fill_plain(text[last : fence.start()], pages), fence[0]]
+        pieces += [fill_plain(text[last : fence.start()], pages, wrong), fence[0]]
         last = fence.end()
-    return "".join([*pieces, fill_plain(text[last:], pages)])
+    return "".join([*pieces, fill_plain(text[last:], pages, wrong)])
 
 
-def fill_plain(text: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
-    """`fill` for text without code blocks; a marker that is never closed is an error."""
-    if len(OPENED.findall(text)) != len(MARKED.findall(text)) or any(
-        OPENED.search(m["body"]) for m in MARKED.finditer(text)
-    ):
-        raise UserError(
-            "a measured marker is not closed", where=OPENED.findall(text)[-1], remedy="end it with <!-- / -->"
-        )
-    return MARKED.sub(lambda m: f"{m[1]}{quote(m['key'], pages)}{m[4]}", text)
+def fill_plain(text: str, pages: Mapping[str, Mapping[str, Any]], wrong: list[UserError]) -> str:
+    """`fill` for text without code blocks; where a marker is never closed, nothing is filled."""
+    opened = list(OPENED.finditer(text))
+    ends = [*(found.start() for found in opened[1:]), len(text)]
+    never = [found["key"] for found, end in zip(opened, ends, strict=False) if CLOSE not in text[found.end() : end]]
+    for key in never:
+        wrong.append(UserError("a measured marker is not closed", where=key, remedy=f"end it with {CLOSE}"))
+    if never:
+        return text
+
+    def put(found: re.Match[str]) -> str:
+        try:
+            return f"{found[1]}{quote(found['key'], pages)}{found[4]}"
+        except UserError as error:
+            wrong.append(error)
+            return found[0]
+
+    return MARKED.sub(put, text)
 
 
 def pages_that_quote(root: Path = ROOT) -> Iterator[Path]:
@@ -75,7 +88,10 @@ def pages_that_quote(root: Path = ROOT) -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Fill the pages, or with --check say which ones differ; 0 = all agree, 1 = drift, 2 = a marker is wrong."""
+    """Fill the pages, or with --check say which ones differ; 0 = all agree, 1 = drift, 2 = a marker is wrong.
+
+    Every wrong marker and every page that differs is named, not only the first.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m suite.measured", description="Fill pages from docs/measured/*.json."
     )
@@ -83,30 +99,27 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         "--check", action="store_true", help="change nothing; fail when a page differs from its numbers"
     )
     check = parser.parse_args(arguments).check
-    drifted = []
     try:
         recorded = load(root / "docs" / "measured")
-        for path in pages_that_quote(root):
-            text = path.read_text(encoding="utf-8")
-            try:
-                filled = fill(text, recorded)
-            except UserError as error:
-                raise UserError(
-                    f"{error.where}: {error.what}", where=str(path.relative_to(root)), remedy=error.remedy
-                ) from error
-            if filled != text:
-                drifted.append(path.relative_to(root).as_posix())
-                if not check:
-                    write_atomic(path, filled)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if drifted and check:
+    bad, drifted = list[str](), list[str]()
+    for path in pages_that_quote(root):
+        name, text, wrong = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"), list[UserError]()
+        filled = fill(text, recorded, wrong)
+        bad += [f"{name}: {error}" for error in wrong]
+        if filled != text:
+            drifted.append(name)
+            if not check:
+                write_atomic(path, filled)
+    for line in bad:
+        print(line, file=sys.stderr)
+    if check and drifted:
         print(f"numbers differ from docs/measured in {', '.join(drifted)}; run `make docs`", file=sys.stderr)
-        return 1
-    for name in drifted:
+    for name in () if check else drifted:
         print(f"filled {name}")
-    return 0
+    return 2 if bad else int(check and bool(drifted))
 
 
 if __name__ == "__main__":

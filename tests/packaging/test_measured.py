@@ -84,15 +84,37 @@ def test_marker_that_is_not_closed_is_refused(tree: Path, text: str) -> None:
     assert (tree / "README.md").read_text() == text
 
 
+def test_every_bad_marker_and_every_drifted_page_is_said_at_once(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "docs" / "a.md").write_text(
+        "<!-- measured speed.nothing -->1<!-- / --> <!-- measured no.call --><!-- / -->\n"
+    )
+    (tree / "docs" / "b.md").write_text("<!-- measured speed.calls -->120\n")
+    assert measured.main(["--check"], root=tree) == 2
+    said = capsys.readouterr().err
+    for words in ("docs/a.md: speed.nothing: ", "docs/a.md: no.call: ", "docs/b.md: speed.calls: ", "in README.md; "):
+        assert words in said
+    assert len(said.splitlines()) == 4
+
+
+def test_good_markers_beside_a_bad_one_are_filled(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tree / "README.md"
+    page.write_text("<!-- measured speed.nothing -->1<!-- / --> <!-- measured speed.calls -->7<!-- / -->\n")
+    assert measured.main([], root=tree) == 2
+    assert page.read_text() == "<!-- measured speed.nothing -->1<!-- / --> <!-- measured speed.calls -->120<!-- / -->\n"
+    assert "speed.nothing" in capsys.readouterr().err
+
+
 def test_markers_inside_a_code_block_stay_as_they_are(tree: Path) -> None:
     text = "```\n<!-- measured speed.nothing -->1<!-- / -->\n```\n"
-    assert measured.fill(text, {}) == text
+    assert measured.fill(text, {}, []) == text
 
 
 def test_record_says_where_the_numbers_come_from(tree: Path) -> None:
     page = load(tree / "docs" / "measured")["speed"]
     assert page["command"] == "make bench" and page["machine"] and page["commit"] and page["load"] >= 0
-    assert "make bench" in measured.fill("<!-- measured speed --><!-- / -->", {"speed": page})
+    assert "make bench" in measured.fill("<!-- measured speed --><!-- / -->", {"speed": page}, [])
 
 
 def test_file_without_its_origin_is_refused(tree: Path) -> None:
