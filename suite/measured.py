@@ -7,6 +7,7 @@ them is replaced:
     <!-- measured lesions.arms -->                                             a table; the markers stand on lines of
     <!-- / -->                                                                 their own
     <!-- measured set_up --><!-- / -->                                         how, when and on what it was measured
+    <!-- measured cards.image/shapes.mib --><!-- / -->                         from the cards of an app's checkpoints
 
 `python -m suite.measured` fills the pages, `--check` changes nothing and fails where a page and its number differ.
 """
@@ -23,10 +24,12 @@ from typing import Any
 from shared.errors import UserError
 from shared.front.atomic import write_atomic
 from shared.measured import ROOT, load, shown
+from suite.models import of_apps
 
-MARKED = re.compile(r"(<!-- measured (?P<key>[\w.\-]+) -->)(?P<body>.*?)(<!-- / -->)", re.DOTALL)
-OPENED = re.compile(r"<!-- measured (?P<key>[\w.\-]+) -->")
+MARKED = re.compile(r"(<!-- measured (?P<key>[\w./\-]+) -->)(?P<body>.*?)(<!-- / -->)", re.DOTALL)
+OPENED = re.compile(r"<!-- measured (?P<key>[\w./\-]+) -->")
 CLOSE = "<!-- / -->"
+CARDS = "cards"  # the page that is read from the cards of the checkpoints, and from no file of its own
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -40,9 +43,9 @@ def quote(key: str, pages: Mapping[str, Mapping[str, Any]]) -> str:
     name, _, entry = key.partition(".")
     if name not in pages:
         raise UserError(f"nothing is recorded under {name!r}", where=key, remedy="measure it, or take the marker out")
-    if not entry:
-        return origin(pages[name])
     entries = pages[name]["entries"]
+    if not entry and name != CARDS:
+        return origin(pages[name])
     if entry not in entries:
         raise UserError(f"{name}.json has no entry {entry!r}", where=key, remedy=f"name one of {', '.join(entries)}")
     return shown(key, entries[entry])
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     )
     check = parser.parse_args(arguments).check
     try:
-        recorded = load(root / "docs" / "measured")
+        recorded = {**load(root / "docs" / "measured"), CARDS: {"entries": of_apps()}}
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from suite.apps import ROOT
+from suite.apps import APPS, ROOT
 
 
 def checkpoints() -> tuple[Path, ...]:
@@ -23,6 +23,20 @@ def card(weights: Path) -> Mapping[str, Any]:
     """The card of a weights file."""
     data: Mapping[str, Any] = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     return data
+
+
+def of_apps() -> dict[str, dict[str, Any]]:
+    """What an app's checkpoints weigh (MiB) and took to train (minutes), in all: APP.mib and APP.minutes for pages.
+
+    Both are None where an app has no checkpoint, or one that is absent.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for app in APPS:
+        files = [] if app.absent else [ROOT / path for path in app.checkpoints]
+        mib, minutes = sum(f.stat().st_size for f in files) / 2**20, sum(float(card(f)["minutes"]) for f in files)
+        found[f"{app.slug}.mib"] = {"value": mib if files else None, "digits": 2}
+        found[f"{app.slug}.minutes"] = {"value": minutes if files else None, "digits": 2}
+    return found
 
 
 @click.command("models")

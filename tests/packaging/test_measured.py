@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from shared.errors import UserError
 from shared.measured import load, number, record
 from suite import measured
+from suite.apps import APPS
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -132,6 +135,34 @@ def test_entry_that_no_page_could_show_is_refused_when_recorded(tmp_path: Path) 
 def test_numbers_are_rounded_to_significant_digits() -> None:
     shown = [number(value, 3) for value in (1234.5, 0.00123456, 99.96, -2.5, 0.0, 7, None, "text")]
     assert shown == ["1230", "0.00123", "100", "-2.50", "0", "7", "-", "text"]
+
+
+def test_what_a_card_says_is_quoted_like_a_measured_number(tree: Path) -> None:
+    weights = [ROOT / path for app in APPS if app.slug == "image/shapes" for path in app.checkpoints]
+    assert len(weights) == 2
+    mib = sum(file.stat().st_size for file in weights) / 2**20
+    minutes = sum(json.loads(file.with_suffix(".json").read_text())["minutes"] for file in weights)
+    page = tree / "README.md"
+    page.write_text(
+        "| <!-- measured cards.image/shapes.mib -->7<!-- / --> "
+        "| <!-- measured cards.image/shapes.minutes --><!-- / --> "
+        "| <!-- measured cards.laboratory/experiment.mib --><!-- / --> |\n"
+    )
+    assert measured.main([], root=tree) == 0
+    assert [cell["body"] for cell in measured.MARKED.finditer(page.read_text())] == [
+        number(mib, 2),
+        number(minutes, 2),
+        "-",
+    ]
+
+
+@pytest.mark.parametrize("key", ["cards", "cards.medical/hearts.mib"])
+def test_marker_of_a_card_that_is_not_there_is_refused(
+    tree: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "README.md").write_text(f"<!-- measured {key} --><!-- / -->\n")
+    assert measured.main(["--check"], root=tree) == 2
+    assert f"README.md: {key}: " in capsys.readouterr().err
 
 
 def test_pages_of_this_repository_agree_with_their_measurements() -> None:

@@ -139,6 +139,27 @@ def test_table_of_apps_says_what_the_registry_says() -> None:
     assert dict(rows) == expected
 
 
+def test_table_of_apps_takes_size_and_training_of_every_app_from_the_cards() -> None:
+    from suite.measured import MARKED
+
+    lines = re.findall(r"^\| `([\w/]+)` \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = {name: [cell.strip() for cell in cells.split(" | ")] for name, cells in lines}
+    for app in APPS:
+        _, size, minutes, _ = rows[app.slug]
+        for cell, what in ((size, "mib"), (minutes, "minutes")):
+            marked = MARKED.fullmatch(cell)
+            assert marked is not None and marked["key"] == f"cards.{app.slug}.{what}", f"{app.slug}: {cell}"
+            assert (marked["body"] == "-") == (not app.checkpoints), f"{app.slug}: {cell}"
+    for name in rows.keys() - {app.slug for app in APPS}:
+        assert rows[name][1:3] == ["-", "-"]
+
+
+def test_readme_shows_a_result_and_a_page_that_the_suite_made() -> None:
+    shown = re.findall(r"!\[([^\]]+)\]\(docs/pictures/([\w.]+)\)", (ROOT / "README.md").read_text())
+    assert {"_page_" in file for _, file in shown} == {True, False}
+    assert all(len(words.split()) > 5 for words, _ in shown)  # said in words, too
+
+
 def test_bare_make_explains_every_target() -> None:
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets is not None
