@@ -16,7 +16,7 @@ help: ## explain the targets
 	@echo "make test    set-up, then the tests in two processes (but those of make prove), with the twenty slowest"
 	@echo "make check   set-up, then style, types, import contracts, house rules, measured numbers"
 	@echo "make bench   time the suite and write docs/measured/*.json"
-	@echo "make prove   run the slow tests and the experiments behind the claims (up to an hour)"
+	@echo "make prove   run the slow tests and the experiments behind the claims (hours; a proof that was stopped goes on or starts again)"
 	@echo "make docs    fill README and docs from docs/measured/*.json"
 	@echo "make lock    resolve the dependencies again (maintainers; needs the network)"
 

@@ -6,11 +6,13 @@
      "entries": {"disk": {"value": 5.6, "unit": "GB", "digits": 2, "low": 5.5, "high": 5.7},
                  "arms": {"columns": ["arm", "Dice"], "rows": [["real only", 0.61], ["with synthesis", 0.66]]}}}
 
-`suite.measured` fills the pages from these files and checks that they agree.
+`suite.measured` fills the pages from these files and checks that they agree. A long measurement that can be stopped
+keeps its parts (`kept`), each with the digests of what made it: numbers of old code never get the name of a new commit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -18,7 +20,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from shared.front.atomic import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "measured"
+NAMED = 5  # files that a warning names
 PROVENANCE = ("command", "commit", "date", "machine", "load")
 
 
@@ -43,6 +46,12 @@ def record(name: str, entries: Mapping[str, Mapping[str, Any]], *, command: str,
     """
     for key, entry in entries.items():
         shown(f"{name}.{key}", entry)  # an entry that no page could show is refused here
+    if changed := uncommitted():
+        print(
+            f"WARNING: {name}.json names commit {commit()}, and {len(changed)} of the files here are not those of it "
+            f"({', '.join(changed[:NAMED])}{', ...' if len(changed) > NAMED else ''}); commit them and measure again",
+            file=sys.stderr,
+        )
     page = {
         "command": command,
         "commit": commit(),
@@ -64,6 +73,13 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def uncommitted() -> list[str]:
+    """Files that are changed or new since the commit, less the recorded numbers; none where there is no git."""
+    ask = ["git", "status", "--porcelain", "-z", "--no-renames", "--", ".", ":!docs/measured"]
+    answer = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
+    return [line[3:] for line in answer.stdout.split("\0") if line]
+
+
 def machine() -> str:
     """Processor, cores, memory and interpreter; never the name of a host or a person."""
     import psutil
@@ -74,6 +90,33 @@ def machine() -> str:
         f"{model[1].strip() if model else platform.machine()}, {cores} cores, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
     )
+
+
+# -- parts of a measurement that can be stopped ------------------------------------------------------
+
+
+def kept(path: Path, made_by: Mapping[str, str], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The part that `path` holds, or else what `make` gives, which is written there: plain JSON with "made_by".
+
+    made_by   what the numbers depend on: a word ("weights", "code") -> its digest, such as `digest` gives
+    Raises UserError for a part that something else made: it must not get the name of today's commit.
+    """
+    if not path.exists():
+        write_atomic(path, json.dumps({**make(), "made_by": dict(made_by)}, allow_nan=False) + "\n")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    before = found.get("made_by", {})
+    if other := [name for name in {**made_by, **before} if made_by.get(name) != before.get(name)]:
+        what = " and ".join(f"another {name}" for name in other)
+        raise UserError(f"was made with {what}", where=str(path), remedy="choose another folder, or remove it")
+    return found
+
+
+def digest(files: Iterable[Path]) -> str:
+    """SHA-256 of the names and bytes of files, in whatever order they come."""
+    whole = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        whole.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -4,16 +4,19 @@ Eight diameters with each of the three presets: 24 lesions in 24 phantoms (FLAIR
 recipe nor the choice of the guidance's tolerances has seen; once as the network does by itself and once with the app's
 guidance towards the histogram. The measures and their pass ranges are those of the app's quality report. A lesion of
 the plausible shapes of white matter where one fits, else a ball within the brain. Writes
-docs/measured/lesion_quality.json; a run that was stopped goes on where it was.
+docs/measured/lesion_quality.json. A run that was stopped goes on where it was, and refuses the cases of other weights,
+presets, reference, code or sizes.
 
     python benchmarks/proof/lesion_quality.py
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,19 +26,22 @@ import torch
 from numpy.typing import NDArray
 
 from domains.medical.lesions.add import Variation, prepare, vary
-from domains.medical.lesions.model import LesionModel
+from domains.medical.lesions.model import WEIGHTS, LesionModel
 from domains.medical.lesions.operations import PRESETS, AddLesions
+from domains.medical.lesions.presets import SHIPPED as PRESETS_FILE
 from domains.medical.lesions.presets import load_presets
+from domains.medical.lesions.quality import SHIPPED as REFERENCE
 from domains.medical.lesions.quality import Reference
 from domains.medical.synthesis import BrainPhantom, brain_phantom, lesion_mask
 from shared.errors import UserError
-from shared.front.atomic import write_atomic
-from shared.measured import record
+from shared.measured import ROOT, digest, kept, record
 
 DIAMETERS: Final = (3, 5, 8, 12, 16, 20, 26, 32)  # mm
 EACH: Final = 3
 FIRST_SEED: Final = 500  # of the phantoms; recipes begin at 1000, what was tuned on lies below 20
 ARMS: Final = {"as the network does": 0.0, "guided (default)": AddLesions.texture_guidance}
+LESIONS: Final = ROOT / "domains" / "medical" / "lesions"
+CODE: Final = (*sorted(LESIONS.glob("*.py")), LESIONS.parent / "synthesis.py")  # what a case is made and judged with
 BANDS: Final = {"3 to 8 mm": (0, 8), "12 to 20 mm": (9, 20), "26 to 32 mm": (21, 99)}
 
 
@@ -92,20 +98,33 @@ def measured(index: int, guidance: float, model: LesionModel, reference: Referen
     }
 
 
+def made_by() -> dict[str, str]:
+    """Digests of all that the numbers of a case depend on; the pass ranges stand in the card of the reference."""
+    plan = json.dumps([DIAMETERS, EACH, FIRST_SEED, ARMS, PRESETS])
+    return {
+        "weights": digest([WEIGHTS]),
+        "presets": digest([PRESETS_FILE]),
+        "reference": digest([REFERENCE, REFERENCE.with_suffix(".json")]),
+        "code": digest(CODE),
+        "plan": hashlib.sha256(plan.encode()).hexdigest(),
+    }
+
+
 def all_cases(out: Path, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
-    """Every case of both arms, read from `out` where it was made before."""
+    """Every case of both arms, read from `out` where it was made before; UserError where something else made it."""
     out.mkdir(parents=True, exist_ok=True)
-    model, reference = LesionModel.from_pretrained(), Reference.load()
+    model, reference, known = LesionModel.from_pretrained(), Reference.load(), made_by()
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+
+    def made(index: int, arm: str) -> dict[str, Any]:
+        one = measured(index, ARMS[arm], model, reference)
+        result = ", ".join(one["reasons"]) or "passed"
+        say(f"{one['diameter']} mm {one['preset']}, {arm}: {one['redraws']} redraws, {result}")
+        return one
+
     for index in range(EACH * len(DIAMETERS)):
-        for number, (arm, guidance) in enumerate(ARMS.items()):
-            path = out / f"{index}-{number}.json"
-            if not path.exists():
-                one = measured(index, guidance, model, reference)
-                write_atomic(path, json.dumps(one) + "\n")
-                result = ", ".join(one["reasons"]) or "passed"
-                say(f"{one['diameter']} mm {one['preset']}, {arm}: {one['redraws']} redraws, {result}")
-            found[arm].append(json.loads(path.read_text(encoding="utf-8")))
+        for number, arm in enumerate(ARMS):
+            found[arm].append(kept(out / f"{index}-{number}.json", known, partial(made, index, arm)))
     return found
 
 

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from domains.medical.lesions.conditioning import histogram
-from domains.medical.lesions.downstream import lesion_model, segmenter, tables
+from domains.medical.lesions.downstream import lesion_model, origin, patients, segmenter, tables
 from domains.medical.lesions.downstream.cells import World, run_all
 from domains.medical.lesions.downstream.patients import (
     Patient,
+    PatientPlan,
     cuts,
     patches_with,
     patches_without,
     patient,
+    run_patients,
     volume_scores,
 )
 from domains.medical.lesions.downstream.plan import ARMS, SMALL, Plan
@@ -32,6 +34,9 @@ from shared.networks.unet import UNet
 TINY = Plan(
     seeds=(900,), runs=1, real=8, carriers=6, test_with=6, test_free=4, model_steps=2, model_rows=2, segmenter_steps=2
 )
+
+
+CELL = {"dice": [0.5], "cpu_seconds": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +226,53 @@ def test_a_run_goes_on_where_it_was_and_refuses_another_plan(tmp_path):
     assert len(said) == 1 and "copy_paste" in said[0]
     assert again[900, "copy_paste"]["dice"] == cells[900, "copy_paste"]["dice"]
     assert (tmp_path / "main-900-real.json").read_bytes() == kept
-    with pytest.raises(UserError, match="another plan"):
+    with pytest.raises(UserError, match=r"main-900-real\.json: was made with another plan; choose another"):
         run_all(replace(TINY, runs=2), tmp_path, say=said.append)
+
+
+def test_cells_and_half_trained_models_of_other_code_are_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("domains.medical.lesions.downstream.cells.run_cell", lambda world, arm: CELL)
+    run_all(TINY, tmp_path, say=lambda line: None)
+    before = World(TINY, "main", 900, tmp_path).model_folder
+    changed = tmp_path / "synthesis.py"
+    changed.write_text("other = True\n")
+    monkeypatch.setattr(origin, "SOURCE", (*origin.SOURCE, changed))
+    assert World(TINY, "main", 900, tmp_path).model_folder != before
+    with pytest.raises(UserError, match="was made with another source; "):
+        run_all(TINY, tmp_path, say=lambda line: None)
+
+
+def test_cells_of_patients_know_their_plan_and_their_code(tmp_path, monkeypatch):
+    asked: list[str] = []
+
+    def scored(pair, arm):
+        asked.append(arm)
+        return {**CELL, "runs": [{"dice": 0.5}]}
+
+    monkeypatch.setattr(patients, "ms_patients", lambda data, names: names)
+    monkeypatch.setattr(patients, "patient", lambda one: one)
+    monkeypatch.setattr(patients, "run_pair", scored)
+    plan = PatientPlan()
+    first = run_patients(plan, tmp_path, tmp_path, say=lambda line: None)
+    assert len(asked) == len(first) == 6
+    assert run_patients(plan, tmp_path, tmp_path) == first and len(asked) == 6
+    with pytest.raises(UserError, match="was made with another plan; "):
+        run_patients(replace(plan, runs=1), tmp_path, tmp_path)
+    monkeypatch.setattr(origin, "SOURCE", origin.SOURCE[1:])
+    with pytest.raises(UserError, match="was made with another source; "):
+        run_patients(plan, tmp_path, tmp_path)
+    assert len(asked) == 6
+
+
+def test_what_makes_a_cell_is_part_of_its_source_and_what_reports_it_is_not():
+    names = {file.name for file in origin.SOURCE}
+    assert {"cells.py", "synthesis.py", "segmenter.py", "patients.py", "lung2d.py"} <= names
+    assert not names & {"tables.py", "statistics.py", "__main__.py"}
+
+
+def test_the_cost_is_that_of_every_variant_and_of_the_patients():
+    lung, rare, two = ({k: {"cpu_seconds": seconds} for k in range(3)} for seconds in (60.0, 20.0, 10.0))
+    assert tables.cost_entries(lung, rare, two)["cpu_minutes_all"]["value"] == pytest.approx(4.5)
 
 
 def test_arms_differ_only_in_what_they_add(tmp_path, monkeypatch):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from shared.errors import UserError
-from shared.measured import load, number, record
+from shared.measured import digest, kept, load, number, record
 from suite import measured
 from suite.apps import APPS
 from tests.conftest import ROOT
@@ -124,6 +125,79 @@ def test_file_without_its_origin_is_refused(tree: Path) -> None:
     (tree / "docs" / "measured" / "typed.json").write_text('{"entries": {}}')
     with pytest.raises(UserError, match="lacks command"):
         load(tree / "docs" / "measured")
+
+
+def test_part_of_a_stopped_measurement_is_made_once_and_read_again(tmp_path: Path) -> None:
+    made_by = {"weights": "ab", "code": "cd"}
+    assert kept(tmp_path / "a.json", made_by, lambda: {"value": 1.5})["value"] == 1.5
+    again = kept(tmp_path / "a.json", made_by, lambda: pytest.fail("it was there"))
+    assert again["value"] == 1.5 and again["made_by"] == made_by
+
+
+@pytest.mark.parametrize(
+    ("made_by", "sentence"),
+    [
+        ({"weights": "other", "code": "cd"}, "was made with another weights; choose another folder, or remove it"),
+        ({"weights": "ab", "code": "cd", "plan": "new"}, "was made with another plan; "),
+        ({"weights": "x", "code": "y"}, "was made with another weights and another code; "),
+        ({"code": "cd"}, "was made with another weights; "),
+    ],
+)
+def test_part_that_something_else_made_is_refused(tmp_path: Path, made_by: dict[str, str], sentence: str) -> None:
+    path = tmp_path / "a.json"
+    kept(path, {"weights": "ab", "code": "cd"}, lambda: {"value": 1.5})
+    with pytest.raises(UserError, match=f"a.json: {sentence}"):
+        kept(path, made_by, lambda: pytest.fail("a part of something else is in its place"))
+
+
+def test_part_that_does_not_say_what_made_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"value": 1.5}')
+    with pytest.raises(UserError, match="was made with another code"):
+        kept(tmp_path / "a.json", {"code": "cd"}, dict)
+
+
+def test_digest_of_files_knows_each_name_and_each_byte(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("ab")
+    two.write_text("c")
+    first = digest([one, two])
+    assert first == digest([two, one])
+    one.write_text("a")
+    two.write_text("bc")
+    assert digest([one, two]) != first
+    assert digest([one]) != digest([one.rename(tmp_path / "three")])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed repository with a file of code and a recorded page, in the place of this one."""
+    folder = tmp_path / "checkout"
+    (folder / "docs" / "measured").mkdir(parents=True)
+    (folder / "code.py").write_text("x = 1\n")
+    (folder / "docs" / "measured" / "old.json").write_text("{}")
+    who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@localhost"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "Begin"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    monkeypatch.setattr("shared.measured.ROOT", folder)
+    return folder
+
+
+def test_record_says_loudly_what_the_commit_does_not_hold(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "code.py").write_text("x = 2\n")
+    (checkout / "new.py").write_text("y = 1\n")
+    record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
+    said = capsys.readouterr().err
+    assert said.startswith("WARNING: ") and said.count("\n") == 1
+    assert (
+        "code.py" in said and "new.py" in said and "docs/measured" not in said.replace("docs/measured/speed.json", "")
+    )
+
+
+def test_record_is_quiet_where_only_measured_numbers_differ(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "docs" / "measured" / "old.json").write_text("{ }")
+    (checkout / "docs" / "measured" / "new.json").write_text("{}")
+    record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
+    assert capsys.readouterr().err == ""
 
 
 def test_entry_that_no_page_could_show_is_refused_when_recorded(tmp_path: Path) -> None:

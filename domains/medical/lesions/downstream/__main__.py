@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from domains.medical.lesions.downstream.cells import Say, run_all
 from domains.medical.lesions.downstream.patients import PatientPlan, run_patients
 from domains.medical.lesions.downstream.plan import SMALL, Plan
-from domains.medical.lesions.downstream.tables import ENTRIES, Entries, patient_entries
+from domains.medical.lesions.downstream.tables import ENTRIES, Entries, cost_entries, patient_entries
 from domains.medical.lesions.train import data_folder
 from shared.front.atomic import write_atomic
 from shared.measured import record
@@ -29,15 +29,18 @@ def run(out: Path, *, small: bool = False, seeds: Sequence[int] = (), say: Say =
     """
     torch.set_num_threads(1)
     plan = SMALL if small else Plan()
-    entries: Entries = {}
+    entries, made = Entries(), list[Mapping[Any, Any]]()
     for variant, summary in ENTRIES.items():
         cells = run_all(plan, out, variant=variant, seeds=seeds or None, say=say)
+        made.append(cells)
         if not seeds:
             entries |= summary(cells)
     data = data_folder()
     if data is not None and not small and not seeds:
-        entries |= patient_entries(run_patients(PatientPlan(), data, out, say=say))
+        made.append(run_patients(PatientPlan(), data, out, say=say))
+        entries |= patient_entries(made[-1])
     if not seeds:
+        entries |= cost_entries(*made)
         write_atomic(out / "entries.json", json.dumps(entries, indent=1, allow_nan=False) + "\n")
     return entries
 

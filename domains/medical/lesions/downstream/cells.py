@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.medical.lesions.downstream import lesion_model, segmenter
+from domains.medical.lesions.downstream.origin import made_by, model_name
 from domains.medical.lesions.downstream.plan import ARMS, LONG_TAIL_ARMS, Plan
 from domains.medical.lesions.downstream.scores import scores
 from domains.medical.lesions.downstream.synthesis import Asked, copy_pasted, hand_crafted, lefusion, placed
 from domains.medical.lung2d import KINDS, Patches, joined, lesion_free, with_nodules
-from shared.errors import UserError
-from shared.front.atomic import write_atomic
+from shared.measured import kept
 from shared.noise import stream
 
 Say = Callable[[str], None]
@@ -46,6 +45,10 @@ class World:
     variant: str
     seed: int
     folder: Path
+
+    @property
+    def model_folder(self) -> Path:
+        return self.folder / model_name(f"{self.variant}-{self.seed}", self.plan.to_json())
 
     @cached_property
     def real(self) -> Patches:
@@ -95,7 +98,7 @@ class World:
             rows=plan.model_rows,
             lr=plan.model_lr,
             seed=self.seed,
-            out=self.folder / f"{self.variant}-{self.seed}-model",
+            out=self.model_folder,
         )
         ways = {"copy_paste": copy_pasted(placement), "hand_crafted": hand_crafted(placement, rng)}
         ways["lefusion"], asked = lefusion(network, placement, images, masks, rng, chances=self.chances)
@@ -153,24 +156,19 @@ def run_all(
     """Every cell of a variant, by (seed, arm); cells that `folder` holds are read. Seeds one after the other.
 
     seeds   some of the plan's, so that several processes can share the work; all by default
-    Raises UserError when the folder holds cells of another plan.
+    Raises UserError when the folder holds cells of another plan or source.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    known = made_by(plan.to_json())
     cells: dict[tuple[int, str], Any] = {}
+
+    def made(world: World, arm: str) -> dict[str, Any]:
+        cell = run_cell(world, arm)
+        say(f"{variant} seed {world.seed} {arm}: Dice {np.mean(cell['dice']):.3f}, {cell['cpu_seconds']} s")
+        return cell
+
     for seed in plan.seeds if seeds is None else seeds:
         world = World(plan, variant, seed, folder)
         for arm in VARIANTS[variant]:
-            path = folder / f"{variant}-{seed}-{arm}.json"
-            if not path.exists():
-                cell = run_cell(world, arm) | {"plan": plan.to_json()}
-                write_atomic(path, json.dumps(cell) + "\n")
-                say(f"{variant} seed {seed} {arm}: Dice {np.mean(cell['dice']):.3f}, {cell['cpu_seconds']} s")
-            cells[seed, arm] = _read(path, plan)
+            cells[seed, arm] = kept(folder / f"{variant}-{seed}-{arm}.json", known, partial(made, world, arm))
     return cells
-
-
-def _read(path: Path, plan: Plan) -> dict[str, Any]:
-    cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if cell["plan"] != plan.to_json():
-        raise UserError("was made under another plan", where=str(path), remedy="choose another folder, or remove it")
-    return cell

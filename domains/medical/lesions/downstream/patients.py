@@ -7,11 +7,10 @@ are two observations: the table has ranges over training runs, no interval and n
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from numpy.typing import NDArray
 
 from domains.medical.lesions.conditioning import brain_mask
 from domains.medical.lesions.downstream import lesion_model, segmenter
+from domains.medical.lesions.downstream.origin import made_by, model_name
 from domains.medical.lesions.downstream.plan import PATIENT_ARMS
 from domains.medical.lesions.downstream.scores import FOUND, dice_of
 from domains.medical.lesions.downstream.synthesis import copy_pasted, lefusion, placed
 from domains.medical.lesions.patches import Subject, ms_patients
 from domains.medical.lung2d import EDGE
 from shared.errors import UserError
-from shared.front.atomic import write_atomic
+from shared.measured import kept
 from shared.noise import stream
 
 SMALLEST_SOURCE, LONGEST_SOURCE = 12, 28  # pixels: area and box of a lesion's cut that is used for synthesis
@@ -198,24 +198,26 @@ def run_pair(pair: Pair, arm: str) -> dict[str, Any]:
 def run_patients(
     plan: PatientPlan, data: Path, folder: Path, *, say: Callable[[str], None] = print
 ) -> dict[tuple[str, str, str], Any]:
-    """Every cell by (train, test, arm); what `folder` holds is read. data: the folder of the open MS brains."""
+    """Every cell by (train, test, arm); what `folder` holds is read. data: the folder of the open MS brains.
+
+    Raises UserError when the folder holds cells of another plan or source.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {(a, b, arm): folder / f"patients-{a}-{b}-{arm}.json" for a, b in plan.pairs for arm in PATIENT_ARMS}
-    known: dict[str, Patient] = {}
-    if not all(path.exists() for path in paths.values()):
-        names = sorted({name for pair in plan.pairs for name in pair})
-        known = {name: patient(one) for name, one in zip(names, ms_patients(data, names), strict=True)}
-    cells: dict[tuple[str, str, str], Any] = {}
-    pair: tuple[str, Pair] | None = None
-    for (a, b, arm), path in paths.items():
-        if not path.exists():
-            if pair is None or pair[0] != a:
-                pair = a, Pair(plan, known[a], known[b], int(a), folder / f"patients-{a}-model")
-            cell = run_pair(pair[1], arm) | {"plan": plan.to_json()}
-            write_atomic(path, json.dumps(cell) + "\n")
-            dice = np.mean([run["dice"] for run in cell["runs"]])
-            say(f"patients {a} -> {b} {arm}: Dice {dice:.3f}, {cell['cpu_seconds']} s")
-        cells[a, b, arm] = json.loads(path.read_text(encoding="utf-8"))
-        if cells[a, b, arm]["plan"] != plan.to_json():
-            raise UserError("was made under another plan", where=str(path), remedy="choose another folder")
-    return cells
+    numbers = plan.to_json()
+    known, pairs = made_by(numbers), dict[tuple[str, str], Pair]()
+
+    def made(a: str, b: str, arm: str) -> dict[str, Any]:
+        if (a, b) not in pairs:  # the material of one pair at a time
+            pairs.clear()
+            train, test = (patient(one) for one in ms_patients(data, [a, b]))
+            pairs[a, b] = Pair(plan, train, test, int(a), folder / model_name(f"patients-{a}-{b}", numbers))
+        cell = run_pair(pairs[a, b], arm)
+        dice = np.mean([run["dice"] for run in cell["runs"]])
+        say(f"patients {a} -> {b} {arm}: Dice {dice:.3f}, {cell['cpu_seconds']} s")
+        return cell
+
+    return {
+        (a, b, arm): kept(folder / f"patients-{a}-{b}-{arm}.json", known, partial(made, a, b, arm))
+        for a, b in plan.pairs
+        for arm in PATIENT_ARMS
+    }

@@ -135,5 +135,11 @@ def patient_entries(cells: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> 
     return {"patients": {"columns": columns, "rows": rows}}
 
 
+def cost_entries(*groups: Mapping[Any, Mapping[str, Any]]) -> Entries:
+    """Processor time of all cells together: of every variant, and of the patients where they were run."""
+    seconds = sum(cell["cpu_seconds"] for cells in groups for cell in cells.values())
+    return {"cpu_minutes_all": {"value": seconds / 60, "digits": 2, "unit": "min"}}
+
+
 ENTRIES: dict[str, Callable[[Cells], Entries]] = {"main": lung_entries, "long_tail": long_tail_entries}
 assert ENTRIES.keys() == VARIANTS.keys()
