@@ -157,6 +157,25 @@ def test_domain_imports_only_what_its_extra_declares(domain: str) -> None:
     assert not undeclared(ROOT / "domains" / domain, declared() | declared(domain) | BY_HAND.get(domain, set()))
 
 
+# What an extra brings without an import: data of nilearn, parts that diffusers' and MONAI's networks import themselves,
+# and the companions of torch, whose versions must fit to it wherever something else brings them.
+UNIMPORTED = {"nilearn", "einops", "torchaudio", "torchvision"}
+USERS = {
+    **{name: (f"domains/{name}",) for name in ("medical", "audio", "motion", "driving", "image")},
+    "interop": ("shared", "tests"),
+    "scale": ("shared",),
+    "bench": ("benchmarks",),
+}
+
+
+@pytest.mark.parametrize("extra", USERS)
+def test_an_extra_brings_only_what_the_code_that_it_is_for_imports(extra: str) -> None:
+    providers = metadata.packages_distributions()
+    files = [path for folder in USERS[extra] for path in (ROOT / folder).rglob("*.py")]
+    used = {normal(name) for path in files for module in imports_of(path) for name in providers.get(module, [module])}
+    assert declared(extra) - used <= UNIMPORTED
+
+
 def test_tests_and_benchmarks_import_only_what_some_extra_declares() -> None:
     extras = {"all", "bench", "dev", "interop", "scale", "medical", "audio", "motion", "driving", "image"}
     allowed = declared().union(*map(declared, extras)) | {"tests", "benchmarks"}

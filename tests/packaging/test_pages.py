@@ -131,6 +131,24 @@ def test_every_link_to_a_file_leads_to_a_file() -> None:
     assert not broken
 
 
+def test_every_place_that_the_notice_names_is_there() -> None:
+    named = re.findall(r"\b(?:domains|shared|suite)/[\w/]+", (ROOT / "NOTICE").read_text())
+    assert named and not [place for place in named if not (ROOT / place).exists()]
+
+
+def test_the_page_of_the_documentation_lists_every_other() -> None:
+    listed = set(re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / "README.md").read_text()))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+def test_architecture_says_what_the_loss_of_lesions_gives_to_the_scan_around() -> None:
+    from domains.medical.lesions.train import CONTEXT
+
+    assert CONTEXT == 1.0  # another weight needs other words
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    assert "counts as much as the mean over the lesion" in page and "smaller term for the scan" not in page
+
+
 def test_table_of_apps_says_what_the_registry_says() -> None:
     rows = re.findall(r"^\| `([\w/]+)` \| .* \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
     expected = {app.slug: "ready" if app.built and app.status == "ready" else "being built" for app in APPS}
