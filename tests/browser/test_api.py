@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -85,10 +85,16 @@ def test_uploads_are_bounded(site: Site) -> None:
 
 
 def test_no_file_of_the_server_is_served(site: Site, tmp_path: Path) -> None:
-    secret = tmp_path.parent / "secret.txt"
-    for path in ("/etc/passwd", str(ROOT / "pyproject.toml"), "../../etc/passwd", "%2Fetc%2Fpasswd"):
-        assert ask(site, "GET", f"/sample/gradio_api/file={path}")[0] in (403, 404)
-    assert not secret.exists()
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody shall read this")
+    uploaded = json.loads(upload(site, b"500,500")[1])[0]
+    assert ask(site, "GET", f"/sample/gradio_api/file={uploaded}") == (200, b"500,500")  # a visitor's own file is
+    around = os.path.relpath(secret, Path(uploaded).parent)
+    asked = ("/etc/passwd", str(ROOT / "pyproject.toml"), "../../etc/passwd", "%2Fetc%2Fpasswd")
+    for path in (*asked, str(secret), os.path.relpath(secret), f"{Path(uploaded).parent}/{around}"):
+        for spelled in (path, quote(path, safe="")):
+            status, body = ask(site, "GET", f"/sample/gradio_api/file={spelled}")
+            assert status in (403, 404) and b"nobody shall" not in body, spelled
 
 
 def test_an_uploaded_file_and_an_example_give_a_result(site: Site) -> None:
