@@ -20,7 +20,9 @@ from shared.front.panel import run_panel
 from shared.front.theme import again, heading
 
 # Options that the page has controls of its own for, or that its lanes hold.
-BY_THE_PAGE: Final = frozenset({"controls", "midi", "only", "like", "bars", "bpm", "metre", "engine", "out"})
+BY_THE_PAGE: Final = frozenset(
+    {"controls", "midi", "only", "like", "bars", "bpm", "metre", "engine", "soundfont", "out"}
+)
 KEPT: Final = 4 * 3600  # seconds that a visitor's takes are kept without being touched
 SWEEP: Final = (900, KEPT)  # uploads and results on disk: look every, remove when older than, seconds
 LONGEST: Final = 12.0  # seconds of a recording that are read when nothing is said

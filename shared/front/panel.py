@@ -94,8 +94,10 @@ def run_panel(
         else:
             paths = [str(file) for file in outcome.files]
             words = _words(outcome.sentence, kind="done")
-            yield [words, ended, gr.update(value=paths, visible=bool(paths)), *draw(outcome)]
-            discard(outcome)
+            try:
+                yield [words, ended, gr.update(value=paths, visible=bool(paths)), *draw(outcome)]
+            finally:  # the visitor may have gone
+                discard(outcome)
 
     def on_stop(request: Any) -> None:
         stopped.add(_owner(request))

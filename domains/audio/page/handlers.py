@@ -219,8 +219,10 @@ def _read(jobs: JobRunner, asked: Callable[..., Mapping[str, Any]]) -> Callable[
             yield [gr.skip(), gr.skip(), '<p role="status" class="status-stopped">Stopped.</p>']
         else:
             lanes, _, key = filled(outcome.view)
-            yield [lanes, key, done(outcome.sentence, "Read")]
-            discard(outcome)
+            try:
+                yield [lanes, key, done(outcome.sentence, "Read")]
+            finally:  # the visitor may have gone
+                discard(outcome)
 
     read.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
     return read

@@ -109,8 +109,10 @@ def _change(parts: handlers.Parts, controls: Panel, jobs: JobRunner) -> Callable
             yield ['<p role="status" class="status-stopped">Stopped; the takes are as they were.</p>', gr.skip(), *rest]
         else:
             paths = [str(file) for file in outcome.files]
-            yield [handlers.done(outcome.sentence), gr.update(value=paths, visible=True), *draw(outcome)]
-            discard(outcome)
+            try:
+                yield [handlers.done(outcome.sentence), gr.update(value=paths, visible=True), *draw(outcome)]
+            finally:  # the visitor may have gone
+                discard(outcome)
 
     change.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
     return change
