@@ -139,7 +139,7 @@ def test_a_client_that_leaves_cancels_its_job(site: Site) -> None:
     from gradio_client import Client
 
     with site.jobs._changed:  # the job of the test before may still be at its last step
-        assert site.jobs._changed.wait_for(lambda: not site.jobs._running, timeout=60)
+        assert site.jobs._changed.wait_for(lambda: not (site.jobs._running or site.jobs._line), timeout=60)
     sample_app.TAKEN.clear()
     client = Client(site.page, verbose=False)
     asked = client.submit(start="example:origin", steps=5000, pause=0.05, api_name="/sample_walk")
