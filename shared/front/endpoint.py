@@ -17,7 +17,7 @@ from shared.errors import Cancelled, UserError
 from shared.front.jobs import JobRunner, Now
 from shared.front.operation import Operation
 from shared.front.option import Option
-from shared.front.visitor import discard, submit
+from shared.front.visitor import delivering, submit
 
 _TYPES = {"int": int, "seed": int, "float": float, "bool": bool, "files": dict}
 
@@ -47,8 +47,8 @@ def endpoint(operation: Operation, jobs: JobRunner) -> None:
         files = [
             {"path": str(file), "orig_name": file.name, "meta": {"_type": "gradio.FileData"}} for file in outcome.files
         ]
-        yield {"state": "done", "sentence": outcome.sentence, "report": dict(outcome.report)}, files
-        discard(outcome)
+        with delivering(outcome):
+            yield {"state": "done", "sentence": outcome.sentence, "report": dict(outcome.report)}, files
 
     _declare(call, operation, options)
     added = gr.api(call, api_name=operation.name, api_description=operation.help, concurrency_limit=None)

@@ -24,7 +24,7 @@ from shared.front.controls import Controls
 from shared.front.jobs import JobRunner, Now
 from shared.front.operation import Operation, Outcome
 from shared.front.progress import clock
-from shared.front.visitor import discard, submit
+from shared.front.visitor import delivering, submit
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,8 @@ def run_panel(
         else:
             paths = [str(file) for file in outcome.files]
             words = _words(outcome.sentence, kind="done")
-            try:
+            with delivering(outcome):
                 yield [words, ended, gr.update(value=paths, visible=bool(paths)), *draw(outcome)]
-            finally:  # the visitor may have gone
-                discard(outcome)
 
     def on_stop(request: Any) -> None:
         stopped.add(_owner(request))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import atexit
 import base64
 import binascii
+import contextlib
 import functools
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def submit(operation: Operation, values: Mapping[str, Any], jobs: JobRunner, own
     values   by option name, as ``Settings.build`` takes them; files are uploads, examples or data URLs
     owner    the visitor's session
     Raises UserError for values out of range, files that are no uploads, or a full line.
-    The files of the outcome lie in a folder of their own: call ``discard`` when they have been delivered.
+    The files of the outcome lie in a folder of their own: hand them over inside ``delivering``.
     """
     folder = Path(tempfile.mkdtemp(dir=_results()))
     try:
@@ -54,6 +55,15 @@ def submit(operation: Operation, values: Mapping[str, Any], jobs: JobRunner, own
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def delivering(outcome: Outcome) -> Iterator[None]:
+    """The files of an outcome are there inside and removed afterwards, also where the visitor has gone meanwhile."""
+    try:
+        yield
+    finally:
+        discard(outcome)
 
 
 def discard(outcome: Outcome) -> None:

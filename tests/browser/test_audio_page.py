@@ -120,6 +120,15 @@ def open_part(page: Any, words: str) -> None:
     page.get_by_role("button", name=words).click()
 
 
+def one_take(page: Any) -> None:
+    """A run of one take and of two steps."""
+    set_number(page, "takes", 1)
+    open_part(page, "More")
+    set_number(page, "steps", 2)
+    page.locator("#run").click()
+    expect(page.locator("#status .status-done")).to_be_visible(timeout=180_000)
+
+
 def notes_of(controls: Controls) -> list[tuple[float, float, int]]:
     return [(note.start, note.end, note.pitch) for note in controls.melody or ()]
 
@@ -299,11 +308,7 @@ def test_a_project_comes_back_and_a_take_gives_its_melody_or_a_neighbour(tab: Vi
     page = tab.page
     page.locator("#example").get_by_text("jazz", exact=True).click()
     expect(page.locator("#lanes-status")).to_contain_text("Asked: melody, rhythm, chords; melody in part")
-    set_number(page, "takes", 1)
-    open_part(page, "More")
-    set_number(page, "steps", 2)
-    page.locator("#run").click()
-    expect(page.locator("#status .status-done")).to_be_visible(timeout=180_000)
+    one_take(page)
     sidecar = read_sidecar(download(page, "take_1.wav", tmp_path))
     project = json.loads(download(page, "asked.json", tmp_path).read_text())
     assert sidecar is not None and sidecar["synthetic"] and sidecar["settings"]["takes"] == 1
@@ -338,11 +343,7 @@ def test_bars_of_a_take_are_written_anew_and_it_goes_on(tab: Visit, tmp_path: Pa
     open_part(page, "Change a take")
     page.locator("#change").click()
     expect(page.locator("#change-status [role=alert]")).to_contain_text("there is no take yet")
-    set_number(page, "takes", 1)
-    open_part(page, "More")
-    set_number(page, "steps", 2)
-    page.locator("#run").click()
-    expect(page.locator("#status .status-done")).to_be_visible(timeout=180_000)
+    one_take(page)
     before = read_midi(download(page, "take_1.mid", tmp_path))[1]
     page.locator("#from-bar input").fill("3")
     page.locator("#to-bar input").fill("2")

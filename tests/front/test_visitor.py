@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from shared.errors import UserError
 from shared.front import visitor
 from shared.front.jobs import JobRunner
 from shared.front.operation import Outcome
-from shared.front.visitor import discard, submit
+from shared.front.visitor import delivering, discard, submit
 from tests.front.sample_app import WALK
 
 
@@ -22,6 +23,14 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(visitor, "_uploads", lambda: folder.resolve())
     return folder
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of results that no server of another test shares."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(visitor, "_results", lambda: folder.resolve())
 
 
 def ask(start: Any, **more: Any) -> Outcome:
@@ -82,6 +91,19 @@ def test_a_failed_run_leaves_no_files(uploads: Path) -> None:
     (uploads / "bad.csv").write_text("no numbers")
     with pytest.raises(UserError, match=r"bad.csv: is not a point"):
         ask(str(uploads / "bad.csv"))
+    assert left_over() == []
+
+
+def test_files_are_removed_though_the_visitor_left_before_they_were_all_taken() -> None:
+    outcome = ask("example:origin")
+
+    def handler() -> Generator[Path]:
+        with delivering(outcome):
+            yield outcome.files[0]
+
+    held = handler()
+    assert next(held).is_file()
+    held.close()  # as the server does with what nobody follows any more
     assert left_over() == []
 
 

@@ -26,7 +26,7 @@ from shared.front.controls import Controls as Panel
 from shared.front.jobs import JobRunner
 from shared.front.operation import Outcome
 from shared.front.panel import show
-from shared.front.visitor import discard, submit
+from shared.front.visitor import delivering, submit
 
 PRIVATE: Final[dict[str, Any]] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 4}
 LATEST: Final[dict[str, Any]] = {**PRIVATE, "trigger_mode": "always_last"}
@@ -219,10 +219,8 @@ def _read(jobs: JobRunner, asked: Callable[..., Mapping[str, Any]]) -> Callable[
             yield [gr.skip(), gr.skip(), '<p role="status" class="status-stopped">Stopped.</p>']
         else:
             lanes, _, key = filled(outcome.view)
-            try:
+            with delivering(outcome):
                 yield [lanes, key, done(outcome.sentence, "Read")]
-            finally:  # the visitor may have gone
-                discard(outcome)
 
     read.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
     return read

@@ -17,7 +17,7 @@ from shared.front.controls import Controls as Panel
 from shared.front.jobs import JobRunner
 from shared.front.operation import Operation
 from shared.front.panel import show
-from shared.front.visitor import discard, submit
+from shared.front.visitor import delivering, submit
 
 ANEW, MORE = "Write bars anew", "Go on after the end"
 
@@ -109,10 +109,8 @@ def _change(parts: handlers.Parts, controls: Panel, jobs: JobRunner) -> Callable
             yield ['<p role="status" class="status-stopped">Stopped; the takes are as they were.</p>', gr.skip(), *rest]
         else:
             paths = [str(file) for file in outcome.files]
-            try:
+            with delivering(outcome):
                 yield [handlers.done(outcome.sentence), gr.update(value=paths, visible=True), *draw(outcome)]
-            finally:  # the visitor may have gone
-                discard(outcome)
 
     change.__annotations__["request"] = gr.Request  # Gradio passes the visitor's session by this annotation
     return change

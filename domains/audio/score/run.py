@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from torch import nn
 
 from domains.audio.controls.beats import BeatGrid
 from domains.audio.controls.controls import Controls
-from domains.audio.controls.json_form import to_json
 from domains.audio.controls.midi import read_midi, sounding
 from domains.audio.controls.notes import Note, Track
 from domains.audio.controls.tags import Tags
@@ -27,14 +25,12 @@ from domains.audio.score.model import WEIGHTS, from_pretrained
 from domains.audio.score.operations import GenerateMusic, Playing
 from domains.audio.score.perform import player_of
 from domains.audio.score.plan import Plan, levelled, plan
-from domains.audio.score.takes import Take, played, write_takes
+from domains.audio.score.takes import ASKED, REPORT, Take, played, write_report, write_takes
 from domains.audio.score.writing import Wanted, calls, write
 from domains.audio.synth.render import Player
-from shared.front.atomic import staged_folder, write_atomic
+from shared.front.atomic import staged_folder
 from shared.front.operation import Operation, Outcome, Report
 from shared.front.provenance import input_files, provenance
-
-ASKED, REPORT = "asked.json", "report.json"
 
 
 def generate(settings: GenerateMusic, report: Report, operation: Operation) -> Outcome:
@@ -122,9 +118,7 @@ def finish(
         asks = _common(laid)
         said = dict.fromkeys(note for own in laid for note in own.notes)
         facts = {**_about(laid[0], asks, settings), **facts, "notes": [*notes, *said], "takes": rows}
-        facts["seconds"]["all"] = round(time.perf_counter() - began, 3)
-        for name, body in ((ASKED, {"controls": to_json(asks)}), (REPORT, {"report": facts})):
-            write_atomic(folder / name, json.dumps({**record, **body}, indent=1, allow_nan=False))
+        write_report(folder, record, asks, facts, began)
     out = Path(settings.out)
     files = tuple(out / name for name in (*names, ASKED, REPORT))
     return Outcome(sentence(facts), files, facts, view={"asked": asks, "takes": tuple(takes)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from domains.audio.score.operations import Playing
 from domains.audio.score.perform import Sound, perform
 from domains.audio.synth.render import Player
 from shared.front.atomic import write_atomic
+
+ASKED, REPORT = "asked.json", "report.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,3 +189,10 @@ def _obtained(take: Take) -> dict[str, Any]:
         "tracks": [asdict(track) for track in take.tracks],
         "levels": {"rate": RATE / HOP, "db": [round(value, 2) for value in take.levels.tolist()]},
     }
+
+
+def write_report(folder: Path, record: Mapping[str, Any], asked: Controls, facts: dict[str, Any], began: float) -> None:
+    """What was asked and what came of it, beside the takes; the time of all since `began` (perf_counter) is added."""
+    facts["seconds"]["all"] = round(time.perf_counter() - began, 3)
+    for name, body in ((ASKED, {"controls": to_json(asked)}), (REPORT, {"report": facts})):
+        write_atomic(folder / name, json.dumps({**record, **body}, indent=1, allow_nan=False))

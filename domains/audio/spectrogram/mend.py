@@ -21,7 +21,7 @@ from domains.audio.controls.frames import RATE
 from domains.audio.controls.json_form import read_controls
 from domains.audio.controls.spans import Span
 from domains.audio.controls.tags import Tags
-from domains.audio.data import Recording, read_recording
+from domains.audio.data import Recording, read_channels, read_recording
 from domains.audio.export import resampled
 from domains.audio.score.operations import AUTO, not_understood
 from domains.audio.spectrogram.generate import FADE, Kept
@@ -105,7 +105,7 @@ def _mended(
     kept = Kept(recording.wave[begun : begun + part.samples(RATE)], spans)
     waves, facts = takes_of(settings, report, part, kept if spans else None)
     rate = int(settings.rate)
-    original = _whole(settings.music, rate)
+    original = read_channels(settings.music, rate=rate, start=0.0, seconds=recording.seconds)
     made = [_placed(original, recording.wave, wave, new, begun / RATE, rate) for wave in waves]
     notes = [
         *recording.notes,
@@ -116,14 +116,6 @@ def _mended(
     if settings.key != AUTO:
         notes.append("a key alone is not followed by this engine; melody and chords are")
     return finish(settings, report, operation, controls, made, {**facts, "notes": notes}, began=began)
-
-
-def _whole(path: str, rate: int) -> NDArray[np.float32]:
-    """All channels of a recording, (n, channels), as they are in the file where it has this rate."""
-    import soundfile
-
-    wave, own = soundfile.read(path, dtype="float32", always_2d=True)
-    return resampled(wave, own, rate)
 
 
 def _placed(

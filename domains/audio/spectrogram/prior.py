@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -35,7 +35,7 @@ FLOOR: Final = 1e-6  # of a variance
 class PriorConfig:
     """The network inside; frames of a window (odd), main directions that are kept."""
 
-    unet: UNetConfig = field(default_factory=lambda: UNetConfig(1, 2 * MELS, MELS, (224, 256, 256)))
+    unet: UNetConfig
     frames: int = 7
     rank: int = 256
 

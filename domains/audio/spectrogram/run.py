@@ -17,19 +17,17 @@ from domains.audio.controls.controls import Controls
 from domains.audio.controls.frames import HOP, RATE
 from domains.audio.controls.json_form import to_json
 from domains.audio.export import described, resampled, write_sound
-from domains.audio.loudness import CEILING, loudness, true_peak
-from domains.audio.score.ask import asked
+from domains.audio.loudness import CEILING, limited, loudness, true_peak
+from domains.audio.score.ask import asked, seeds
 from domains.audio.score.operations import GenerateMusic, Playing
-from domains.audio.score.takes import listened, scores_of
+from domains.audio.score.takes import ASKED, REPORT, listened, scores_of, write_report
 from domains.audio.spectrogram.generate import Kept, generate
 from domains.audio.spectrogram.model import CONTROL_WEIGHTS, WEIGHTS, shipped
 from shared.errors import UserError
 from shared.front.atomic import staged_folder, write_atomic
 from shared.front.operation import Operation, Outcome, Report
-from shared.front.option import LARGEST_SEED
 from shared.front.provenance import input_files, provenance, sha256
 
-ASKED, REPORT = "asked.json", "report.json"
 # What belongs to notes: the option and why a spectrogram has none of it.
 NOTES_ALONE: Final = (
     ("stems", "one sound comes out, no parts"),
@@ -83,7 +81,7 @@ def takes_of(
     takes = generate(
         shipped(),
         [controls] * settings.takes,
-        seeds=[(settings.seed + k) % (LARGEST_SEED + 1) for k in range(settings.takes)],
+        seeds=seeds(settings),
         steps=settings.steps,
         guidance=settings.guidance,
         level_shift=1.0 if settings.strict else 0.0,
@@ -126,9 +124,7 @@ def finish(
             folder, made, controls, record, settings, lambda k: report(moves + k, moves + len(made), "listening")
         )
         facts = {**_about(controls, settings), **facts, "takes": rows}
-        facts["seconds"]["all"] = round(time.perf_counter() - began, 3)
-        for name, body in ((ASKED, {"controls": to_json(controls)}), (REPORT, {"report": facts})):
-            write_atomic(folder / name, json.dumps({**record, **body}, indent=1, allow_nan=False))
+        write_report(folder, record, controls, facts, began)
     out = Path(settings.out)
     files = tuple(out / name for name in (*names, ASKED, REPORT))
     return Outcome(_sentence(facts), files, facts, view={"asked": controls})
@@ -144,17 +140,16 @@ def _written(
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Sound and obtained controls of every take; (file names, rows of the report)."""
     rate, sounds, found, rows = int(settings.rate), [], [], []
-    for number, one in enumerate(made, start=1):
+    for number, (one, seed) in enumerate(zip(made, seeds(settings), strict=True), start=1):
         tell(number)
-        seed = (settings.seed + number - 1) % (LARGEST_SEED + 1)
         scores, said = listened(controls, one.heard) if settings.listen else (None, None)
-        name = f"take_{number}.{settings.format}"
+        name, wave = f"take_{number}.{settings.format}", limited(one.wave, rate)
         own = {**record, "take": {"number": number, "seed": seed}}
-        write_sound(folder / name, one.wave, rate, out_rate=rate, bits=settings.bits, sidecar=own)
+        write_sound(folder / name, wave, rate, out_rate=rate, bits=settings.bits, sidecar=own)
         sounds.append(name)
         found.append(f"take_{number}.obtained.json")
         write_atomic(folder / found[-1], json.dumps(_obtained(one.heard, said), allow_nan=False))
-        lufs = loudness(one.wave, rate)
+        lufs = loudness(wave, rate)
         rows.append(
             {
                 "take": number,
@@ -162,7 +157,7 @@ def _written(
                 "genre": controls.tags.genre,
                 "file": name,
                 "scores": {"notes": {}, "sound": None if scores is None else scores_of(scores)},
-                "peak_dbtp": round(min(true_peak(one.wave), CEILING), 4) if one.wave.any() else None,
+                "peak_dbtp": round(true_peak(wave), 4) if wave.any() else None,
                 "lufs": None if lufs is None else round(float(lufs), 4),
             }
         )
