@@ -75,17 +75,19 @@ class Studio:
 
     def __init__(self, model: Spectrograms, decoder: Decoder, say: Callable[[str], None]) -> None:
         self.model, self.decoder, self.say = model, decoder, say
-        self.calls = self.clips = 0
+        self.calls = 0
 
     def takes(self, wishes: Sequence[Controls], first: int = 0, level_shift: float = 0.0) -> list[Take]:
-        """A take for every wish, with seeds first, first + 1, ..."""
-        found: list[Take] = []
-        for start in range(0, len(wishes), BATCH):
-            part = wishes[start : start + BATCH]
-            seeds = range(first + start, first + start + len(part))
-            found += generate(self.model, part, seeds=seeds, level_shift=level_shift, decoder=self.decoder)
-            self.calls, self.clips = found[-1].calls, self.clips + len(part)
-        return found
+        """A take for every wish, with seeds first, first + 1, ...; those of one length share a batch."""
+        found: dict[int, Take] = {}
+        for length in {one.samples(RATE) for one in wishes}:
+            same = [n for n, one in enumerate(wishes) if one.samples(RATE) == length]
+            for some in (same[start : start + BATCH] for start in range(0, len(same), BATCH)):
+                part, seeds = [wishes[n] for n in some], [first + n for n in some]
+                made = generate(self.model, part, seeds=seeds, level_shift=level_shift, decoder=self.decoder)
+                found |= dict(zip(some, made, strict=True))
+                self.calls = made[-1].calls
+        return [found[n] for n in range(len(wishes))]
 
     def back(self, levels: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
         """A wave from levels (160, T) that nobody generated."""

@@ -41,8 +41,8 @@ def refusal(path, **how) -> str:
 def test_every_rate_channel_count_and_format_gives_the_same_tone(tmp_path, rate, channels, kind, seconds) -> None:
     if kind[0] == "flac" and rate > 96000:
         rate = 96000
-    if kind[1] == "VORBIS":  # of six channels and more it keeps one for low effects, which it cuts above 120 Hz
-        channels = min(channels, 5)
+    if (kind[1], channels) == ("VORBIS", 6):  # the sixth is for low effects alone: a tone of 440 Hz is not written
+        channels = 5
     wave = sine(440.0, seconds, 0.5, rate)
     path = saved(tmp_path / f"tone.{kind[0]}", np.repeat(wave[:, None], channels, 1), rate, subtype=kind[1])
     read = read_recording(path)

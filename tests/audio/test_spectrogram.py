@@ -24,6 +24,8 @@ from domains.audio.controls.spans import Span, Spans
 from domains.audio.controls.tags import GENRES, Tags
 from domains.audio.extract.spectra import WINDOW
 from domains.audio.spectrogram import clips, train
+from domains.audio.spectrogram import mend as mend_module
+from domains.audio.spectrogram import model as model_module
 from domains.audio.spectrogram import run as run_module
 from domains.audio.spectrogram.control import ControlConfig, SpectrogramControl, hint, hints
 from domains.audio.spectrogram.generate import FADE, Kept, Take, generate
@@ -450,7 +452,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WEIGHTS", "CONTROL_WEIGHTS"):
         monkeypatch.setattr(run_module, name, tmp_path / "weights")
     model = woken("unet")
-    monkeypatch.setattr(run_module, "shipped", lambda: model)
+    for module in (run_module, mend_module):
+        monkeypatch.setattr(module, "shipped", lambda: model)
 
 
 def test_the_command_writes_sound_and_what_was_asked_and_obtained(
@@ -530,6 +533,15 @@ def test_bars_of_a_recording_are_made_and_every_other_sample_stays(installed: No
     steps = np.abs(np.diff(after / 2**31, axis=0)).max(axis=1)
     inside = steps[borders[0] + 3000 : borders[1] - 3000].max()
     assert all(steps[at - 100 : at + 100].max() <= inside for at in borders)  # no click
+
+
+def test_without_weights_a_sentence_says_so_at_once(song: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "WEIGHTS", song.parent / "none.safetensors")
+    model_module.shipped.cache_clear()
+    for command in ("inpaint", "continue"):
+        assert mend(command, song) == 2
+        said = capsys.readouterr().err
+        assert "has no trained weights yet; train it with" in said and said.count("\n") == 1
 
 
 def test_a_recording_goes_on_to_whole_bars(installed: None, song: Path) -> None:

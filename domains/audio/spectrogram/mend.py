@@ -25,7 +25,7 @@ from domains.audio.data import Recording, read_channels, read_recording
 from domains.audio.export import resampled
 from domains.audio.score.operations import AUTO, not_understood
 from domains.audio.spectrogram.generate import FADE, Kept
-from domains.audio.spectrogram.model import LONGEST
+from domains.audio.spectrogram.model import LONGEST, shipped
 from domains.audio.spectrogram.run import Made, finish, takes_of
 from domains.audio.studio.mend import asked_in
 from domains.audio.studio.operations import ContinueMusic, InpaintMusic, Mending
@@ -62,6 +62,7 @@ def _read(settings: Mending) -> tuple[Recording, BeatGrid]:
     """The recording at 22 050 Hz, and the beat grid of the controls, or the one that is heard."""
     if settings.stems:
         raise UserError("a recording has no parts", where="--stems", remedy="leave --stems out, or give a MIDI file")
+    shipped()  # refuses before anything is read
     recording = read_recording(settings.music)
     said = None if settings.controls is None else read_controls(settings.controls).grid
     if said is not None:
