@@ -97,6 +97,6 @@ def _peaks(wave: NDArray, wrap: bool = False) -> NDArray[np.float64]:
 
     edge = "wrap" if wrap else "constant"
     dense = np.abs(resample_poly(np.asarray(wave, dtype=np.float64), OVER, 1, axis=0, padtype=edge))
-    if dense.ndim == 2:
-        dense = dense.max(axis=1)
-    return np.asarray(dense.reshape(-1, OVER).max(axis=1))
+    lines = np.atleast_2d(dense.T)  # (channels, n OVER)
+    found: NDArray[np.float64] = np.maximum.reduce([line[k::OVER] for line in lines for k in range(OVER)])
+    return found

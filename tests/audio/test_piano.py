@@ -100,3 +100,17 @@ def test_a_genre_that_is_not_told_changes_what_is_said_and_stays_finite() -> Non
 def test_the_drums_of_the_kit_fit_the_rows() -> None:
     assert max(len(lane.pitches) for lane in roll.LANES) <= piano.ROWS
     assert all(LOWEST <= pitch < LOWEST + ROWS for lane in roll.LANES if lane.held for pitch in lane.pitches)
+
+
+def test_what_was_made_of_conditions_is_handed_out_again_until_they_change() -> None:
+    network, cond, x = Piano(nn.Identity()), told(), torch.zeros(1, 2 * roll.CHANNELS, STEPS)
+    first = network.told(cond, x, STEPS)
+    assert network.told(dict(cond), x, STEPS) is first
+    assert network.told(cond, x.double(), STEPS)["asked"].shape == first["asked"].shape
+    cond["wishes"].zero_()  # in place
+    assert not torch.equal(network.told(cond, x, STEPS)["asked"], first["asked"])
+    other = network.told({**cond, "mood": torch.tensor([2])}, x, STEPS)
+    assert other["mood"].argmax() == 2
+    assert network.told({**cond, "mood": cond["mood"].clone()}, x, STEPS) is not other
+    with torch.inference_mode():
+        assert network.told(told(), x, STEPS)["asked"].shape == first["asked"].shape

@@ -75,23 +75,43 @@ class Piano(nn.Module):
         waves = [wave(torch.pi * n * height) for n in WAVES for wave in (torch.sin, torch.cos)]
         self.height = torch.stack(waves)[None, :, :, None]
         self.classes = (LOWEST + torch.arange(ROWS)) % 12
+        self._last: tuple[tuple[Tensor, ...], tuple[object, ...], Mapping[str, Tensor]] = (), (), {}
 
     def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         rows, length = len(x), x.shape[-1]
         steps = -(-length // WHOLE) * WHOLE
         seen = x.new_zeros(rows, 2, PARTS, ROWS, steps)
         seen[:, :, self.part, self.row, :length] = x.unflatten(1, (2, -1))
-        told = {
+        said: Tensor = self.network(seen.flatten(1, 2), time, self.told(cond, x, steps))
+        loudness = said[:, PARTS + self.loud.clamp_min(0), self.row, :length]
+        silent = (self.loud < 0)[:, None].to(x.device)
+        return said[:, self.part, self.row, :length], loudness.masked_fill(silent, torch.nan)
+
+    def told(self, cond: Mapping[str, Tensor], x: Tensor, steps: int) -> Mapping[str, Tensor]:
+        """The conditions of the network for rolls like x, filled up to so many steps.
+
+        All calls of a run have the same tensors as conditions: what was made of them last is handed out again.
+        """
+        (rows, _, length), given = x.shape, tuple(cond.values())
+        versions = (
+            *(0 if value.is_inference() else value._version for value in given),
+            *cond,
+            x.shape,
+            x.dtype,
+            x.device,
+        )
+        before, then, made = self._last
+        if then == versions and all(a is b for a, b in zip(given, before, strict=True)):
+            return made
+        made = {
             "tempo": cond["tempo"],
             "genre": _one_hot(cond["genre"], len(GENRES)).to(x),
             "mood": _one_hot(cond["mood"], len(MOODS)).to(x),
             "asked": nn.functional.pad(self.pictures(cond, length), (0, steps - length)),
             "height": self.height.to(x).expand(rows, -1, -1, steps),
         }
-        said: Tensor = self.network(seen.flatten(1, 2), time, told)
-        loudness = said[:, PARTS + self.loud.clamp_min(0), self.row, :length]
-        silent = (self.loud < 0)[:, None].to(x.device)
-        return said[:, self.part, self.row, :length], loudness.masked_fill(silent, torch.nan)
+        self._last = given, versions, made
+        return made
 
     def pictures(self, cond: Mapping[str, Tensor], steps: int) -> Tensor:
         """What is asked, (B, PICTURES, ROWS, T).
