@@ -26,7 +26,7 @@ from domains.medical.lesions.model import Fill, LesionModel, route
 from domains.medical.lesions.patches import LesionPatches, Subject
 from domains.medical.lesions.placement import LARGEST, LONGEST_MM, Site, count_lesions, lesions_of, sites_of
 from domains.medical.lesions.quality import Reference, histogram_distance
-from domains.medical.lesions.train import lesion_loss, new_network
+from domains.medical.lesions.train import Size, WiderPatches, lesion_loss, new_network
 from domains.medical.page.words import EXPLAIN
 from shared.errors import UserError
 from tests.medical.lesion_world import ball, untrained
@@ -198,6 +198,13 @@ def test_training_batches_are_a_function_of_the_step() -> None:
         assert sums[shown].tolist() == pytest.approx([1] * int(shown.sum()), abs=1e-5)
         assert (sums[~shown] == 0).all()
         assert one["mask"][row].any()
+
+
+def test_every_fourth_step_shows_fewer_and_wider_patches() -> None:
+    size = Size(phantoms=0, steps=8, rows=8, edge=16, wide_rows=1, wide_edge=32, lr=1e-3)
+    batches = WiderPatches.of([_subject(np.random.default_rng(0))], size)
+    shapes = [tuple(batches(step)["x0"].shape) for step in range(8)]
+    assert shapes == 2 * [*3 * [(8, 3, 16, 16, 16)], (1, 3, 32, 32, 32)]
 
 
 def test_without_context_the_loss_looks_at_the_lesion_alone() -> None:

@@ -42,19 +42,29 @@ PHANTOM_SEED = 1000  # training phantoms; evaluation uses seeds below 1000
 
 @dataclass(frozen=True)
 class Size:
-    """What a recipe costs. steps of `rows` patches of `edge` voxels; how many phantoms the machine can hold."""
+    """What a recipe costs.
+
+    steps        of `rows` patches of `edge` voxels, and every so often of `wide_rows` of `wide_edge`, for the app makes
+                 lesions in patches of up to 96
+    phantoms     how many the machine can hold
+    """
 
     phantoms: int
     steps: int
     rows: int
     edge: int
+    wide_rows: int
+    wide_edge: int
     lr: float
 
 
 SIZES = {
-    "cpu": Size(phantoms=16, steps=2000, rows=8, edge=24, lr=8e-4),
-    "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, lr=4e-4),
+    "cpu": Size(phantoms=16, steps=3000, rows=8, edge=24, wide_rows=2, wide_edge=40, lr=2e-3),
+    "gpu": Size(phantoms=64, steps=40_000, rows=32, edge=48, wide_rows=8, wide_edge=80, lr=1e-3),
 }
+MATRICES = "conv|film|sample|stem|join"  # trained by Muon
+MUON_LENGTH = 0.5
+WIDE = 4  # every so many steps, the patches are wide
 
 
 def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool = False) -> Path:
@@ -62,9 +72,15 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
     recipe = SIZES[size]
     subjects = prepared_subjects(out, recipe.phantoms)
     network = new_network()
-    batches = LesionPatches(subjects, shares(subjects), recipe.edge, recipe.rows)
+    batches = WiderPatches.of(subjects, recipe)
     settings = TrainSettings(
-        steps=recipe.steps, minutes=minutes, lr=recipe.lr, bf16=fast_dtype() is not None, ema=0.999
+        steps=recipe.steps,
+        minutes=minutes,
+        lr=recipe.lr,
+        muon=MATRICES,
+        muon_length=MUON_LENGTH,
+        bf16=fast_dtype() is not None,
+        ema=0.999,
     )
     report = fit(network, lesion_loss, batches, settings=settings, out=out, resume=resume)
     network.load_state_dict(dict(report.ema))
@@ -133,6 +149,25 @@ def lesion_loss(network: nn.Module, batch: Batch, generator: torch.Generator, *,
 
 def _mean_over(wrong: Tensor, where: Tensor) -> Tensor:
     return (where * wrong).sum((1, 2, 3, 4)) / where.sum((1, 2, 3, 4)).clamp_min(SMALLEST)
+
+
+@dataclass(frozen=True, eq=False)
+class WiderPatches:
+    """Batches, `batches(step)`: narrow patches, and every `WIDE` steps fewer and wider ones."""
+
+    narrow: LesionPatches
+    wide: LesionPatches
+
+    @classmethod
+    def of(cls, subjects: Sequence[Subject], size: Size) -> WiderPatches:
+        chances = shares(subjects)
+        return cls(
+            LesionPatches(subjects, chances, size.edge, size.rows),
+            LesionPatches(subjects, chances, size.wide_edge, size.wide_rows),
+        )
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        return (self.wide if step % WIDE == WIDE - 1 else self.narrow)(step)
 
 
 def shares(subjects: Sequence[Subject]) -> list[float]:
