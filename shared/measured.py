@@ -67,10 +67,11 @@ def record(name: str, entries: Mapping[str, Mapping[str, Any]], *, command: str,
 
 
 def commit() -> str:
-    """Short name of the commit that is checked out, with `-dirty` when the tree differs from it."""
-    ask = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    """Short name of the commit that is checked out, with `-dirty` when files here are not those of it."""
+    ask = ["git", "describe", "--always", "--exclude", "*"]
     answer = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
+    name = answer.stdout.strip()
+    return f"{name}-dirty" if name and uncommitted() else name or "unknown"
 
 
 def uncommitted() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -185,7 +186,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_record_says_loudly_what_the_commit_does_not_hold(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "code.py").write_text("x = 2\n")
     (checkout / "new.py").write_text("y = 1\n")
-    record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
+    path = record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
+    assert json.loads(path.read_text())["commit"].endswith("-dirty")
     said = capsys.readouterr().err
     assert said.startswith("WARNING: ") and said.count("\n") == 1
     assert (
@@ -196,8 +198,9 @@ def test_record_says_loudly_what_the_commit_does_not_hold(checkout: Path, capsys
 def test_record_is_quiet_where_only_measured_numbers_differ(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "docs" / "measured" / "old.json").write_text("{ }")
     (checkout / "docs" / "measured" / "new.json").write_text("{}")
-    record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
+    path = record("speed", {"call": {"value": 1}}, command="x", folder=checkout / "docs" / "measured")
     assert capsys.readouterr().err == ""
+    assert re.fullmatch("[0-9a-f]+", json.loads(path.read_text())["commit"])
 
 
 def test_entry_that_no_page_could_show_is_refused_when_recorded(tmp_path: Path) -> None:
