@@ -6,6 +6,7 @@ scene twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from domains.image.control.model import (
     CONTROL_RECIPE,
@@ -26,7 +28,7 @@ from domains.image.control.model import (
     values,
 )
 from domains.image.control.proof import caption_metrics, edge_metrics, not_above_floor
-from domains.image.shapes.annotations import edges
+from domains.image.shapes.annotations import KINDS, edges, semantics
 from domains.image.shapes.captions import promise, roles
 from domains.image.shapes.render import render
 from domains.image.shapes.sampling import sample_scenes
@@ -37,6 +39,7 @@ from shared.adapters.controlnet import HINT, ControlNet, ControlNetConfig
 from shared.adapters.host import host_of
 from shared.adapters.train import training
 from shared.networks.dit import DiT, DiTConfig
+from shared.networks.layers import depth_to_space
 from shared.noise import seeded
 from shared.precision import fast_dtype
 from shared.process import Process
@@ -50,11 +53,15 @@ DATA: Final = {
 }
 DROPPED: Final = 0.1  # of the captions, for classifier-free guidance (Ho and Salimans 2022)
 # Trained by Muon: the same loss after fewer pictures.
-MATRICES: Final = r"^blocks\.\d+\.(attention|mlp)\.|^local\.(down|coarser|read|write|up|finer)\."
+MATRICES: Final = r"^network\.(blocks\.\d+\.(attention|mlp)\.|local\.(down|coarser|read|write|up|finer)\.)"
+READ: Final = 1  # the block after which labels are read
+LABELS: Final = 0.05  # weight of their cross-entropy beside the denoising loss
+GROUND: Final = 0.3  # weight of the background's pixels in it
 MUON_LENGTH: Final = 0.6
 NO_WORDS: Final = 0.3  # of the captions while the control learns, so that edges act without words, too
 NO_EDGES: Final = 0.15  # of the edges, so that the caption still counts beside them
 WARMUP: Final = 100  # steps
+LABEL: Final = "labels"  # of a batch
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
 
     The steps are as many as fit into the minutes, so that a busy machine costs quality and not time.
     """
-    recipe, network = SIZES[size], new_network()
+    recipe, reader = SIZES[size], Reader(new_network())
     settings = TrainSettings(
         steps=None,
         minutes=minutes,
@@ -85,8 +92,9 @@ def train(*, size: str = "cpu", minutes: float = 60.0, out: Path, resume: bool =
         ema=recipe.ema,
         bf16=fast_dtype() is not None,
     )
-    report = fit(network, shape_loss, ShapeBatches(recipe.rows), settings=settings, out=out, resume=resume)
-    network.load_state_dict(dict(report.ema))
+    report = fit(reader, labelled_loss, ShapeBatches(recipe.rows), settings=settings, out=out, resume=resume)
+    reader.load_state_dict(dict(report.ema))
+    network = reader.network
     card = _card(RECIPE, size, report)
     card |= _measured(caption_metrics(ShapeModel(network.cpu(), {}, autocast=fast_dtype())))
     path = out / WEIGHTS.name
@@ -138,15 +146,54 @@ def new_network(config: DiTConfig = NETWORK, seed: int = 0) -> DiT:
         return DiT(config)
 
 
+class Reader(nn.Module):
+    """A network, and beside it while it learns a linear layer that reads from its tokens what every pixel shows.
+
+    (x, time, cond) -> what the network says, and log-odds of the labels (B, KINDS, 32, 32)
+    Where things lie and which shape they have is little of the error of a picture, and learned late. Read from the
+    tokens half-way, it is learned at once, as features of other networks are in Yu et al. 2025 (REPA).
+    """
+
+    def __init__(self, network: DiT) -> None:
+        super().__init__()
+        self.network = network
+        self.labels = nn.Linear(network.config.width, KINDS * math.prod(network.config.patch_by_axis))
+
+    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        seen: list[Tensor] = []
+        handle = self.network.blocks[READ].register_forward_hook(lambda block, given, tokens: seen.append(tokens))
+        with handle:
+            said = self.network(x, time, cond)
+        patch = self.network.config.patch_by_axis
+        cells = tuple(n // p for n, p in zip(x.shape[2:], patch, strict=True))
+        tokens = F.layer_norm(seen[0][:, : math.prod(cells)], seen[0].shape[-1:])  # the words come last
+        return said, depth_to_space(self.labels(tokens).transpose(1, 2).unflatten(2, cells), patch)
+
+
+class Kept(nn.Module):
+    """A Reader as the core asks a network; the labels that it read last are kept."""
+
+    def __init__(self, reader: nn.Module) -> None:
+        super().__init__()
+        self.reader = reader
+        self.read: Tensor | None = None
+
+    def forward(self, x: Tensor, time: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        said, self.read = self.reader(x, time, cond)
+        out: Tensor = said
+        return out
+
+
 @dataclass(frozen=True)
 class ShapeBatches:
-    """Batches for training, `batches(step)`: x0 (B, 3, 32, 32) and what their captions say, text (B, 15)."""
+    """Batches, `batches(step)`: x0 (B, 3, 32, 32), what their captions say, text (B, 15), and labels (B, 32, 32)."""
 
     rows: int
     seed: int = 0
 
     def __call__(self, step: int) -> Batch:
-        return _batch(sample_scenes(self.seed, self.rows, "train", batch=step), self.seed, step, DROPPED)
+        scenes = sample_scenes(self.seed, self.rows, "train", batch=step)
+        return {**_batch(scenes, self.seed, step, DROPPED), LABEL: torch.from_numpy(semantics(scenes))}
 
 
 @dataclass(frozen=True)
@@ -176,6 +223,17 @@ def logit_normal_times(process: Process, rows: int, generator: torch.Generator) 
     even = ((torch.arange(rows, dtype=torch.float64) / rows + shift) % 1).clamp(1e-6, 1 - 1e-6)
     clean, noisy = process.ends
     return clean + (noisy - clean) * torch.sigmoid(1.2 * torch.special.ndtri(even) - 0.2)
+
+
+def labelled_loss(reader: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """`shape_loss` of a Reader, and the cross-entropy of the labels that it reads: (B,)."""
+    kept = Kept(reader)
+    error = shape_loss(kept, batch, generator)
+    assert kept.read is not None
+    weight = torch.ones(KINDS, device=error.device)
+    weight[0] = GROUND
+    surprise = F.cross_entropy(kept.read.float(), batch[LABEL], weight=weight, reduction="none")
+    return error + LABELS * surprise.mean((1, 2))
 
 
 def shape_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from domains.image.shapes.render import HEAD, STROKES, coverage, near_last
 from domains.image.shapes.scene import RELATIONS, SHAPES, THINGS, Scenes
 
 CONNECTOR_INSTANCE: Final = THINGS + 1
+KINDS: Final = len(SHAPES) + 2  # of pixels: background, a shape, connector
 JOINTS: Final = ("head", "neck", "hip", "left hand", "right hand", "left foot", "right foot")
 LIMBS: Final = (
     ("head", "neck"),
