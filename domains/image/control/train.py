@@ -150,8 +150,8 @@ class Reader(nn.Module):
     """A network, and beside it while it learns a linear layer that reads from its tokens what every pixel shows.
 
     (x, time, cond) -> what the network says, and log-odds of the labels (B, KINDS, 32, 32)
-    Where things lie and which shape they have is little of the error of a picture, and learned late. Read from the
-    tokens half-way, it is learned at once, as features of other networks are in Yu et al. 2025 (REPA).
+    Where things lie and which shape they have is little of the error of a picture, and learned late; a loss of their
+    own asks for them half-way, where Yu et al. 2025 (REPA) ask for features of another network.
     """
 
     def __init__(self, network: DiT) -> None:
